@@ -1,0 +1,77 @@
+"""pdeconv: convolutional blocks that are steps of learned diffusion, advection and reaction equations."""
+
+from pdeconv.blocks import PDEBasicBlock, PDEBlock
+from pdeconv.coefficient import Coefficient, Constant, ConvVelocity, PerChannel, PerChannelVelocity, PeronaMalik
+from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
+from pdeconv.errors import PDEConvError, StabilityError, UnsupportedError
+from pdeconv.evolve import Evolve, Trajectory
+from pdeconv.grid import Grid
+from pdeconv.influence import Influence, RationalInfluence, ReLUInfluence, TanhInfluence
+from pdeconv.models import create_model, list_models, register_model
+from pdeconv.operator import Operator, operator
+from pdeconv.steps import RK4, SSPRK3, BackwardEuler, CrankNicolson, Euler, Exact, Heun, Lie, Step, Strang
+from pdeconv.terms import (
+    Advection,
+    Bistable,
+    Decay,
+    Diffusion,
+    Law,
+    Logistic,
+    Reaction,
+    Residual,
+    SymmetricConvolution,
+    Term,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CFL",
+    "RK4",
+    "SSPRK3",
+    "Advection",
+    "BackwardEuler",
+    "Bistable",
+    "Clamp",
+    "Coefficient",
+    "Constant",
+    "Control",
+    "ConvVelocity",
+    "CrankNicolson",
+    "Decay",
+    "Diffusion",
+    "Euler",
+    "Evolve",
+    "Exact",
+    "Fixed",
+    "Grid",
+    "Heun",
+    "Influence",
+    "Law",
+    "Lie",
+    "Logistic",
+    "Measured",
+    "Operator",
+    "PDEBasicBlock",
+    "PDEBlock",
+    "PDEConvError",
+    "PerChannel",
+    "PerChannelVelocity",
+    "PeronaMalik",
+    "RationalInfluence",
+    "ReLUInfluence",
+    "Reaction",
+    "Residual",
+    "StabilityError",
+    "Step",
+    "Strang",
+    "SymmetricConvolution",
+    "TanhInfluence",
+    "Term",
+    "Trajectory",
+    "UnsupportedError",
+    "create_model",
+    "list_models",
+    "operator",
+    "register_model",
+]

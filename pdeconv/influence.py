@@ -1,0 +1,113 @@
+"""Influence functions: bounded pointwise nonlinearities φ(z) = g(z)·z, given by their slope g."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pdeconv.errors import PDEConvError
+
+
+class Influence(nn.Module, ABC):
+    """A nonlinearity φ(z) = g(z)·z given by its slope 0 ≤ g(z) ≤ ceiling, pointwise and per feature."""
+
+    ceiling: float
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Tensor:
+        """The slope g(z) = φ(z)/z, of the shape of ``z`` (B, F, *S)."""
+
+    def extra_repr(self) -> str:
+        return f"ceiling={self.ceiling:g}"
+
+
+class ReLUInfluence(Influence):
+    """φ(z) = max(z, 0): g = 1 where z > 0, else 0.
+
+    Example:
+        >>> ReLUInfluence()(torch.tensor([-1.0, 2.0]))
+        tensor([0., 1.])
+    """
+
+    ceiling = 1.0
+
+    def forward(self, z: Tensor) -> Tensor:
+        return (z > 0).to(z.dtype)
+
+
+class TanhInfluence(Influence):
+    """φ(z) = tanh z: g = tanh(z)/z, and 1 at z = 0.
+
+    Example:
+        >>> TanhInfluence()(torch.tensor([0.0, 100.0]))
+        tensor([1.0000, 0.0100])
+    """
+
+    ceiling = 1.0
+
+    def forward(self, z: Tensor) -> Tensor:
+        small = z.abs() < 1e-3
+        safe = torch.where(small, 1.0, z)
+        return torch.where(small, 1 - z.square() / 3, torch.tanh(safe) / safe)
+
+
+class RationalInfluence(Influence):
+    """A mixture of rational bumps per feature: g(z) = Σⱼ wⱼ (1 + z²/(m sⱼ²))⁻ᵐ, wⱼ ≥ 0, Σⱼ wⱼ < 1.
+
+    As m grows each bump tends to the Gaussian exp(−z²/s²) of a radial basis; a power of two needs no exponential.
+    The responses that are small beside sⱼ diffuse, the large ones stay: shrinkage, as Perona and Malik's.
+
+    Args:
+        features: Number of features F.
+        scales: Initial s₁, s₂, …, in units of z.
+        power: m, a power of two.
+
+    References:
+        Y. Chen, T. Pock. Trainable nonlinear reaction diffusion. IEEE TPAMI 39(6), 2017.
+
+    Example:
+        >>> g = RationalInfluence(8, scales=(0.1,))(torch.tensor([0.0, 1.0]).reshape(1, 1, 2).expand(1, 8, 2))
+        >>> bool((g[..., 0] > 0.8).all() and (g[..., 1] < 1e-3).all())
+        True
+    """
+
+    ceiling = 1.0
+
+    def __init__(
+        self,
+        features: int,
+        scales: tuple[float, ...] = (0.1, 0.06),
+        power: int = 4,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if power < 1 or power & (power - 1):
+            raise PDEConvError(f"RationalInfluence needs a power of two, but got power={power}.")
+        if not scales or not all(math.isfinite(s) and s > 0 for s in scales):
+            raise PDEConvError(f"RationalInfluence needs positive scales, but got {scales}.")
+        self.power = power
+        logs = torch.tensor([math.log(s) for s in scales], dtype=torch.float32)
+        self.log_scale = nn.Parameter(logs.repeat(features, 1).to(device=device, dtype=dtype))
+        # Softmax with a share left over: together the weights start at 8/9 of the ceiling.
+        self.weight = nn.Parameter(torch.full_like(self.log_scale, math.log(8 / len(scales))))
+
+    def forward(self, z: Tensor) -> Tensor:
+        shape = (-1, *(1,) * (z.dim() - 2))
+        shares = torch.softmax(functional.pad(self.weight, (0, 1)), 1).to(z.dtype)
+        slowness = (torch.exp(-2 * self.log_scale) / self.power).to(z.dtype)
+        squared, slope = z.square(), torch.zeros((), dtype=z.dtype, device=z.device)
+        for share, slow in zip(shares.unbind(1)[:-1], slowness.unbind(1), strict=True):
+            bump = 1 / (1 + squared * slow.reshape(shape))
+            for _ in range(self.power.bit_length() - 1):
+                bump = bump.square()
+            slope = slope + share.reshape(shape) * bump
+        return slope
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}, bumps={self.weight.shape[1]}, power={self.power}, ceiling=1"

@@ -1,0 +1,179 @@
+"""Linear solves and exact flows: bases that diagonalise the Laplacian of each boundary, and conjugate gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from pdeconv.grid import Boundary, Grid
+from pdeconv.operator import per_sample
+
+
+def laplacian_basis(size: int, boundary: Boundary, dtype: torch.dtype, device: torch.device):
+    """Eigenbasis of the second difference on ``size`` cells of spacing 1.
+
+    Neumann: DCT-II. Periodic: real Fourier. Dirichlet: DST-I. Reflect: DCT-I.
+
+    Returns:
+        ``(forward, inverse, eigenvalues)``: û = forward @ u, u = inverse @ û; eigenvalues (size,) are ≤ 0.
+
+    References:
+        G. Strang. The discrete cosine transform. SIAM Review 41(1), 1999.
+
+    Example:
+        >>> forward, inverse, values = laplacian_basis(4, "neumann", torch.float64, torch.device("cpu"))
+        >>> torch.allclose(forward @ inverse, torch.eye(4, dtype=torch.float64))
+        True
+    """
+    return tuple(part.to(dtype=dtype, device=device) for part in _laplacian_basis_float64(size, boundary))
+
+
+@lru_cache(maxsize=64)
+def _laplacian_basis_float64(size: int, boundary: Boundary) -> tuple[Tensor, Tensor, Tensor]:
+    # Built in float64 on the CPU whatever the caller's context: rounding of the basis must not limit a float64 solve.
+    with torch.device("cpu"), torch.no_grad():
+        cell = torch.arange(size, dtype=torch.float64)
+        mode = cell[:, None]
+        if boundary == "neumann" or (size == 1 and boundary == "reflect"):
+            inverse = torch.cos(math.pi * mode * (cell + 0.5) / size).T
+            angle = math.pi * cell / size
+        elif boundary == "reflect":
+            inverse = torch.cos(math.pi * mode * cell / (size - 1)).T
+            angle = math.pi * cell / (size - 1)
+        elif boundary == "dirichlet":
+            inverse = torch.sin(math.pi * (mode + 1) * (cell + 1) / (size + 1)).T
+            angle = math.pi * (cell + 1) / (size + 1)
+        else:
+            frequency = (cell + 1) // 2
+            phase = 2 * math.pi * frequency[:, None] * cell / size
+            inverse = torch.where(mode.long() % 2 == 1, torch.sin(phase), torch.cos(phase)).T
+            angle = 2 * math.pi * frequency / size
+        weight = _cell_weights(size, boundary)
+        # The columns are orthogonal in the inner product of the cell weights.
+        scale = (weight[:, None] * inverse.square()).sum(0).rsqrt()
+        inverse = inverse * scale
+        return (inverse * weight[:, None]).T.contiguous(), inverse.contiguous(), -2 + 2 * torch.cos(angle)
+
+
+def _cell_weights(size: int, boundary: Boundary) -> Tensor:
+    """Weights of the inner product in which the Laplacian is symmetric: a reflecting edge halves its cell."""
+    weight = torch.ones(size, dtype=torch.float64)
+    if boundary == "reflect" and size > 1:
+        weight[0] = weight[-1] = 0.5
+    return weight
+
+
+def inner_product_weights(u: Tensor, grid: Grid) -> Tensor | None:
+    """Weights of the inner product in which diffusion on ``grid`` is symmetric; None where all are 1."""
+    if grid.boundary != "reflect":
+        return None
+    weights = torch.ones((), dtype=u.dtype, device=u.device)
+    for axis in grid.axes:
+        shape = [-1 if i == axis else 1 for i in range(u.dim())]
+        weights = weights * _cell_weights(u.shape[axis], grid.boundary).to(u).reshape(shape)
+    return weights
+
+
+def apply_along(matrix: Tensor, u: Tensor, axis: int) -> Tensor:
+    """``matrix`` (M, N) times ``u`` along ``axis`` of N cells."""
+    return torch.movedim(torch.movedim(u, axis, -1) @ matrix.T, -1, axis)
+
+
+def map_spectrum(u: Tensor, diffusivity: Tensor, grid: Grid, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """f(κΔ) u for a diffusivity that is constant in space: transform, multiply by f of the eigenvalues, transform back.
+
+    Computed in float32 at least: the transforms sum over whole axes.
+    """
+    dtype = torch.promote_types(u.dtype, torch.float32)
+    with torch.autocast(u.device.type, enabled=False):
+        spectrum, total = u.to(dtype), torch.zeros((), dtype=dtype, device=u.device)
+        bases = []
+        for axis, dx in zip(grid.axes, grid.spacings, strict=True):
+            forward, inverse, values = laplacian_basis(u.shape[axis], grid.boundary, dtype, u.device)
+            shape = [-1 if i == axis else 1 for i in range(u.dim())]
+            total = total + (values / dx**2).reshape(shape)
+            spectrum = apply_along(forward, spectrum, axis)
+            bases.append(inverse)
+        spectrum = spectrum * function(diffusivity.to(dtype) * total)
+        for axis, inverse in zip(grid.axes, bases, strict=True):
+            spectrum = apply_along(inverse, spectrum, axis)
+    return spectrum.to(u.dtype)
+
+
+def conjugate_gradient(
+    matvec: Callable[[Tensor], Tensor],
+    b: Tensor,
+    *,
+    weights: Tensor | None = None,
+    tolerance: float | None = None,
+    max_iterations: int = 200,
+) -> Tensor:
+    """Solve M x = b for each sample, M symmetric positive definite in the inner product of ``weights``.
+
+    Args:
+        matvec: x ↦ M x on (B, C, *S).
+        b: Right-hand side (B, C, *S).
+        weights: Positive cell weights of the inner product; None for the usual one.
+        tolerance: Residual norm relative to ‖b‖ at which a sample is done; by default 10 machine epsilons.
+        max_iterations: Limit of iterations; all of them run under ``torch.compile``, where nothing may wait for the device.
+
+    References:
+        M. R. Hestenes, E. Stiefel. Methods of conjugate gradients for solving linear systems. J. Res. NBS 49, 1952.
+    """
+
+    def dot(x: Tensor, y: Tensor) -> Tensor:
+        product = x * y if weights is None else x * y * weights
+        return product.flatten(1).sum(1)
+
+    tolerance = 10 * torch.finfo(b.dtype).eps if tolerance is None else tolerance
+    x = torch.zeros_like(b)
+    residual = direction = b
+    squared = dot(residual, residual)
+    goal = squared * tolerance**2
+    for iteration in range(max_iterations):
+        if iteration % 4 == 0 and not torch.compiler.is_compiling() and bool((squared <= goal).all()):
+            break
+        image = matvec(direction)
+        # A sample that is done keeps its solution: its step is 0, whatever its batch-mates still need.
+        active = squared > goal
+        curvature = torch.where(active, dot(direction, image), 1.0)
+        step = torch.where(active, squared / curvature, 0.0)
+        x = x + per_sample(step, b) * direction
+        residual = residual - per_sample(step, b) * image
+        previous, squared = squared, dot(residual, residual)
+        momentum = torch.where(active, squared / torch.where(active, previous, 1.0), 0.0)
+        direction = residual + per_sample(momentum, b) * direction
+    return x
+
+
+def implicit_solve(matvec: Callable[[Tensor], Tensor], b: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Solve M x = b by conjugate gradients, differentiably in ``b`` and in whatever ``matvec`` closes over.
+
+    The gradient comes from the implicit function theorem, by one more solve: no iteration is stored.
+    """
+    with torch.no_grad():
+        x = conjugate_gradient(matvec, b.detach(), weights=weights)
+    if not torch.is_grad_enabled():
+        return x
+    return x + _Correction.apply(b - matvec(x), matvec, weights)
+
+
+class _Correction(torch.autograd.Function):
+    """Value 0, derivative M⁻¹: attaches the gradient of M x = b to a solution found without one."""
+
+    @staticmethod
+    def forward(ctx, residual, matvec, weights):
+        ctx.matvec, ctx.weights = matvec, weights
+        return torch.zeros_like(residual)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        grad, weights = grads[0], ctx.weights
+        if weights is None:
+            return implicit_solve(ctx.matvec, grad), None, None
+        # Mᵀ = W M W⁻¹, for M symmetric in the inner product of W.
+        return weights * implicit_solve(ctx.matvec, grad / weights, weights), None, None

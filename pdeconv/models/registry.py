@@ -1,0 +1,85 @@
+"""The registry of models: create, list and register by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from torch import nn
+
+from pdeconv.errors import PDEConvError
+
+Constructor = Callable[..., nn.Module]
+_C = TypeVar("_C", bound=Constructor)
+_constructors: dict[str, Constructor] = {}
+
+
+def register_model(name: str) -> Callable[[_C], _C]:
+    """Register a constructor under ``name``, for :func:`create_model`.
+
+    Raises:
+        PDEConvError: If the name is taken.
+
+    Example:
+        >>> @register_model("identity_denoiser_example")
+        ... def identity(in_channels: int = 1) -> nn.Module:
+        ...     return nn.Identity()
+        >>> create_model("identity_denoiser_example")
+        Identity()
+    """
+
+    def register(constructor: _C) -> _C:
+        if name in _constructors:
+            raise PDEConvError(f"A model named {name!r} is registered already; choose another name.")
+        _constructors[name] = constructor
+        return constructor
+
+    return register
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the registered models that match a wildcard pattern, sorted.
+
+    Example:
+        >>> list_models("*classifier")
+        ['adr_classifier', 'parabolic_classifier']
+    """
+    return sorted(name for name in _constructors if fnmatchcase(name, pattern))
+
+
+def model_options(name: str) -> tuple[str, ...]:
+    """The options that the model called ``name`` takes."""
+    return tuple(inspect.signature(_constructor(name)).parameters)
+
+
+def create_model(name: str, **options: object) -> nn.Module:
+    """Create the model called ``name``.
+
+    Args:
+        name: One of :func:`list_models`.
+        options: What its constructor takes; see :func:`model_options`.
+
+    Raises:
+        PDEConvError: If there is no such model, or it takes no such option; near matches are named.
+
+    Example:
+        >>> model = create_model("reaction_diffusion_denoiser", in_channels=1)
+    """
+    constructor = _constructor(name)
+    known = model_options(name)
+    for option in options:
+        if option not in known:
+            near = get_close_matches(option, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise PDEConvError(f"{name} takes no option {option!r}{hint} It takes: {', '.join(known)}.")
+    return constructor(**options)
+
+
+def _constructor(name: str) -> Constructor:
+    if name not in _constructors:
+        near = get_close_matches(name, _constructors, n=3) or list_models()
+        raise PDEConvError(f"There is no model {name!r}; near matches: {', '.join(near)}. list_models() names all.")
+    return _constructors[name]

@@ -1,0 +1,140 @@
+"""Operators: what a term becomes once its state is frozen, u_t = A u."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from pdeconv.errors import UnsupportedError
+
+Invariant = str | tuple[float, float]
+"""A family of closed convex sets that a flow keeps: ``"range"`` (every interval of values), an interval ``(low, high)``,
+or ``"energy"`` (every ball ‖u‖ ≤ r)."""
+
+Keeps = frozenset[Invariant]
+RANGE, ENERGY = "range", "energy"
+NOTHING: Keeps = frozenset()
+
+
+def common(first: Keeps, second: Keeps) -> Keeps:
+    """What two operators both keep, and so does their sum. Whoever keeps the range keeps every interval.
+
+    Example:
+        >>> common(frozenset({"range", "energy"}), frozenset({(0.0, 1.0)}))
+        frozenset({(0.0, 1.0)})
+    """
+
+    def kept(invariant: Invariant, by: Keeps) -> bool:
+        return invariant in by or (isinstance(invariant, tuple) and RANGE in by)
+
+    return frozenset(i for i in first | second if kept(i, first) and kept(i, second))
+
+
+def describe(keeps: Keeps) -> str:
+    """The invariants in words: ``"range, energy"``, or ``"nothing"``."""
+    return ", ".join(sorted((str(i) for i in keeps), reverse=True)) or "nothing"
+
+
+def per_sample(scalar: Tensor, u: Tensor) -> Tensor:
+    """A () or (B,) tensor, shaped to multiply the (B, C, *S) state ``u``."""
+    return scalar if scalar.dim() == 0 else scalar.to(u.dtype).reshape(-1, *(1,) * (u.dim() - 1))
+
+
+class Operator(ABC):
+    """A term frozen at a state: the right-hand side v ↦ A v of u_t = A u, of shape (B, C, *S) → (B, C, *S).
+
+    Attributes:
+        rate: () or (B,), in 1/time. 1/rate is the largest forward-Euler step that keeps every set named by ``keeps``.
+        keeps: The closed convex sets that the equation keeps; empty where nothing is proven.
+        growth: Upper bound of the logarithmic norm of A, 1/time; 0 unless the term amplifies.
+    """
+
+    rate: Tensor
+    keeps: Keeps = NOTHING
+    growth: float = 0.0
+
+    @abstractmethod
+    def __call__(self, v: Tensor) -> Tensor:
+        """A v."""
+
+    def solve(self, b: Tensor, dt: Tensor) -> Tensor:
+        """The v with v − dt·A v = b. Raises ``UnsupportedError`` where undefined."""
+        raise UnsupportedError(
+            f"{type(self).__name__} has no solve, which implicit steps need; use an explicit step such as SSPRK3, or "
+            "split the equation with Strang and step this term explicitly."
+        )
+
+    def flow(self, v: Tensor, dt: Tensor) -> Tensor:
+        """exp(dt·A) v, exactly. Raises ``UnsupportedError`` where undefined."""
+        raise UnsupportedError(f"{type(self).__name__} has no exact flow; use an explicit or implicit step.")
+
+    def __add__(self, other: Operator) -> Operator:
+        return Sum((self, other))
+
+
+class Sum(Operator):
+    """v ↦ A v + B v + …. Rates add: I + h(A+B) is a convex combination of I + (h/θ)A and I + (h/(1−θ))B."""
+
+    def __init__(self, parts: Iterable[Operator]) -> None:
+        self.parts = tuple(parts)
+        self.rate = sum((part.rate for part in self.parts[1:]), start=self.parts[0].rate)
+        self.growth = sum(part.growth for part in self.parts)
+        keeps = self.parts[0].keeps
+        for part in self.parts[1:]:
+            keeps = common(keeps, part.keeps)
+        self.keeps = keeps
+
+    def __call__(self, v: Tensor) -> Tensor:
+        return sum((part(v) for part in self.parts[1:]), start=self.parts[0](v))
+
+
+class _Closure(Operator):
+    def __init__(
+        self, apply: Apply, rate: Tensor, solve: Solve | None, flow: Solve | None, keeps: Keeps, growth: float
+    ):
+        self._apply, self._solve, self._flow = apply, solve, flow
+        self.rate, self.keeps, self.growth = rate, keeps, growth
+
+    def __call__(self, v: Tensor) -> Tensor:
+        return self._apply(v)
+
+    def solve(self, b: Tensor, dt: Tensor) -> Tensor:
+        return super().solve(b, dt) if self._solve is None else self._solve(b, dt)
+
+    def flow(self, v: Tensor, dt: Tensor) -> Tensor:
+        return super().flow(v, dt) if self._flow is None else self._flow(v, dt)
+
+
+Apply = Callable[[Tensor], Tensor]
+Solve = Callable[[Tensor, Tensor], Tensor]
+
+
+def operator(
+    apply: Apply,
+    rate: Tensor | float,
+    solve: Solve | None = None,
+    flow: Solve | None = None,
+    *,
+    keeps: str | Iterable[Invariant] = NOTHING,
+    growth: float = 0.0,
+) -> Operator:
+    """An operator from closures, for a user's own term.
+
+    Args:
+        apply: v ↦ A v.
+        rate: () or (B,), 1/time; 1/rate is the largest forward-Euler step that keeps what ``keeps`` names.
+        solve: (b, dt) ↦ the v with v − dt·A v = b.
+        flow: (v, dt) ↦ exp(dt·A) v.
+        keeps: ``"range"``, ``"energy"``, an interval ``(low, high)``, or several of them; nothing is proven by default.
+        growth: Upper bound of the logarithmic norm of A.
+
+    Example:
+        >>> damping = operator(lambda v: -2 * v, rate=2.0, solve=lambda b, dt: b / (1 + 2 * dt), keeps="energy")
+        >>> damping.solve(torch.ones(1, 1, 4), torch.tensor(0.5))
+        tensor([[[0.5000, 0.5000, 0.5000, 0.5000]]])
+    """
+    invariants: Iterable[Invariant] = (keeps,) if isinstance(keeps, str) else keeps
+    return _Closure(apply, torch.as_tensor(rate), solve, flow, frozenset(invariants), growth)

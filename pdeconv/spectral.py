@@ -1,0 +1,80 @@
+"""Guaranteed bounds of the spectral norm of a convolution, cheap enough for every forward pass."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def convolution_norm_bound(weight: Tensor) -> Tensor:
+    """An upper bound of ‖K‖₂ for the convolution with ``weight`` on a grid of any size.
+
+    The symbol K̂(ω) = Σₖ W[…, k] e^{−iω·k} is sampled at M frequencies an axis; a trigonometric polynomial of degree n
+    exceeds its largest sample by at most 1/cos(πn/M) an axis. The norm of each symbol is exact for one input or output
+    channel, and bounded by Gram iteration, ‖K̂‖ ≤ ‖(K̂*K̂)^8‖_F^{1/16}, for several. The bound holds for periodic
+    and zero padding and for no padding; it is within 4 % (one channel) or about 1.5 × (several) of the norm.
+
+    Args:
+        weight: (F, C, *kernel), 1 to 3 spatial axes.
+
+    Returns:
+        Scalar in float32 at least, differentiable.
+
+    References:
+        H. Ehlich, K. Zeller. Schwankung von Polynomen zwischen Gitterpunkten. Math. Zeitschrift 86, 1964.
+        B. Delattre et al. Efficient bound of Lipschitz constant for convolutional layers by Gram iteration. ICML 2023.
+
+    Example:
+        >>> convolution_norm_bound(torch.tensor([[[-1.0, 1.0]]])) >= 2  # the difference amplifies a zigzag twice
+        tensor(True)
+    """
+    single = min(weight.shape[:2]) == 1
+    samples, slack = [], 1.0
+    for width in weight.shape[2:]:
+        degree = width // 2
+        count = max(1, (16 if single else 6) * degree)
+        samples.append(count)
+        slack /= math.cos(math.pi * degree / count)
+    with torch.autocast(weight.device.type, enabled=False):
+        real, imaginary = _symbol(weight.to(torch.promote_types(weight.dtype, torch.float32)), samples)
+        if single:
+            squared = (real.square() + imaginary.square()).sum((1, 2)).amax()
+            # The square root of 0 has no gradient; a kernel of zeros must train all the same.
+            return squared.clamp(min=torch.finfo(squared.dtype).tiny).sqrt() * slack
+        return _gram_bound(real, imaginary).amax() * slack
+
+
+def _symbol(weight: Tensor, samples: list[int]) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part (Ω, F, C) of the symbol: cosine and sine sums, since complex types lack autocast and MPS."""
+    phase = torch.zeros((1, 1), dtype=weight.dtype, device=weight.device)
+    for axis, count in enumerate(samples):
+        # Conjugate symmetry: half of the last axis' frequencies is enough.
+        kept = count // 2 + 1 if axis == len(samples) - 1 else count
+        omega = torch.arange(kept, dtype=weight.dtype, device=weight.device) * (2 * math.pi / count)
+        tap = torch.arange(weight.shape[2 + axis], dtype=weight.dtype, device=weight.device)
+        phase = phase[:, None, :, None] + (omega[:, None] * tap)[None, :, None, :]
+        phase = phase.flatten(2).flatten(0, 1)
+    taps = weight.flatten(2)
+    return torch.einsum("wk,fck->wfc", phase.cos(), taps), torch.einsum("wk,fck->wfc", phase.sin(), taps)
+
+
+def _gram_bound(real: Tensor, imaginary: Tensor, doublings: int = 3) -> Tensor:
+    """‖(K*K)^(2^p)‖_F^(1/2^(p+1)) ≥ ‖K‖₂ for each complex matrix of the batch, kept in range by rescaling."""
+    if real.shape[1] < real.shape[2]:
+        real, imaginary = real.mT, imaginary.mT
+    tiny = torch.finfo(real.dtype).tiny
+
+    def rescaled(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        size = (a.square() + b.square()).sum((1, 2), keepdim=True).clamp(min=tiny).sqrt()
+        return a / size, b / size, size.flatten().log()
+
+    real, imaginary, log_size = rescaled(real, imaginary)
+    for i in range(doublings + 1):
+        # G ← G*G; the first one turns K into its Gram matrix, the others square it.
+        gram_real = real.mT @ real + imaginary.mT @ imaginary
+        gram_imaginary = real.mT @ imaginary - imaginary.mT @ real
+        real, imaginary, added = rescaled(gram_real, gram_imaginary)
+        log_size = log_size + added / 2 ** (i + 1)
+    return log_size.exp()

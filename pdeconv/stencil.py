@@ -1,0 +1,137 @@
+"""Finite-difference stencils on cell-centred grids, written once over axes.
+
+Boundaries are built from slices, not from pad operators: those have nondeterministic or missing gradients on some
+devices, while slices fuse under ``torch.compile`` and differentiate twice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pdeconv.errors import PDEConvError
+from pdeconv.grid import Boundary, Grid
+
+
+def extend(u: Tensor, axis: int, boundary: Boundary, width: int = 1) -> Tensor:
+    """Add ``width`` ghost cells at both ends of ``axis``.
+
+    Args:
+        u: State of any shape, N cells along ``axis``.
+        axis: Tensor dimension to extend.
+        boundary: See :class:`pdeconv.grid.Grid`.
+        width: Number of ghost cells at each end.
+
+    Returns:
+        State with N + 2·width cells along ``axis``.
+
+    Raises:
+        PDEConvError: If the axis has too few cells for that many ghosts.
+
+    Example:
+        >>> extend(torch.tensor([1.0, 2.0, 3.0]), 0, "reflect")
+        tensor([2., 1., 2., 3., 2.])
+    """
+    if width == 0:
+        return u
+    size = u.shape[axis]
+    if boundary == "dirichlet":
+        low = high = torch.zeros_like(u.narrow(axis, 0, 1)).expand(
+            [width if i == axis % u.dim() else n for i, n in enumerate(u.shape)]
+        )
+        return torch.cat((low, u, high), axis)
+    if boundary == "reflect" and size == 1 and width == 1:
+        boundary = "neumann"  # a single cell has no neighbour to mirror: nothing flows, as between two mirrors
+    needed = width + 1 if boundary == "reflect" else width
+    if size < needed:
+        raise PDEConvError(
+            f"{width} ghost cells with a {boundary} boundary need an axis of at least {needed} cells, but it has {size}; "
+            "use a larger state, a smaller kernel, or the dirichlet boundary."
+        )
+    if boundary == "periodic":
+        return torch.cat((u.narrow(axis, size - width, width), u, u.narrow(axis, 0, width)), axis)
+    shift = 1 if boundary == "reflect" else 0
+    low = u.narrow(axis, shift, width)
+    high = u.narrow(axis, size - width - shift, width)
+    if width > 1:
+        low, high = low.flip(axis), high.flip(axis)
+    return torch.cat((low, u, high), axis)
+
+
+def fold(p: Tensor, axis: int, boundary: Boundary, width: int = 1) -> Tensor:
+    """Add the ghost cells back to the cells that they mirror: the adjoint of :func:`extend`.
+
+    ⟨extend(u), p⟩ = ⟨u, fold(p)⟩.
+
+    Example:
+        >>> fold(torch.tensor([1.0, 10.0, 20.0, 30.0, 2.0]), 0, "periodic")
+        tensor([12., 20., 31.])
+    """
+    if width == 0:
+        return p
+    size = p.shape[axis] - 2 * width
+    inner = p.narrow(axis, width, size)
+    if boundary == "dirichlet":
+        return inner
+    if boundary == "reflect" and size == 1 and width == 1:
+        boundary = "neumann"
+    low, high = p.narrow(axis, 0, width), p.narrow(axis, size + width, width)
+    if boundary == "periodic":
+        low_at, high_at = size - width, 0
+    else:
+        shift = 1 if boundary == "reflect" else 0
+        low, high = low.flip(axis), high.flip(axis)
+        low_at, high_at = shift, size - width - shift
+    return inner + _placed(low, axis, low_at, size) + _placed(high, axis, high_at, size)
+
+
+def _placed(part: Tensor, axis: int, start: int, size: int) -> Tensor:
+    """``part`` within zeros, from ``start``, so that the axis has ``size`` cells."""
+    before = [start if i == axis % part.dim() else n for i, n in enumerate(part.shape)]
+    after = [size - start - n if i == axis % part.dim() else n for i, n in enumerate(part.shape)]
+    return torch.cat((part.new_zeros(before), part, part.new_zeros(after)), axis)
+
+
+def gradient(u: Tensor, axis: int, grid: Grid) -> Tensor:
+    """Difference at the N + 1 faces along ``axis``: (∂u)_{i−½} = (u_i − u_{i−1}) / dx, of second order at the faces."""
+    extended = extend(u, axis, grid.boundary)
+    return difference(extended, axis) / grid.spacings[axis - 2]
+
+
+def divergence(p: Tensor, axis: int, grid: Grid) -> Tensor:
+    """Difference of a flux at N + 1 faces, at the N cells: (∂p)_i = (p_{i+½} − p_{i−½}) / dx."""
+    return difference(p, axis) / grid.spacings[axis - 2]
+
+
+def difference(u: Tensor, axis: int) -> Tensor:
+    """u_{i+1} − u_i along ``axis``, one value fewer than ``u`` has."""
+    size = u.shape[axis] - 1
+    return u.narrow(axis, 1, size) - u.narrow(axis, 0, size)
+
+
+def face_mean(u: Tensor, axis: int) -> Tensor:
+    """(u_i + u_{i+1}) / 2 along ``axis``, one value fewer than ``u`` has."""
+    size = u.shape[axis] - 1
+    return (u.narrow(axis, 0, size) + u.narrow(axis, 1, size)) / 2
+
+
+def lower_faces(p: Tensor, axis: int) -> Tensor:
+    """The face below each cell, of a field at N + 1 faces."""
+    return p.narrow(axis, 0, p.shape[axis] - 1)
+
+
+def upper_faces(p: Tensor, axis: int) -> Tensor:
+    """The face above each cell, of a field at N + 1 faces."""
+    return p.narrow(axis, 1, p.shape[axis] - 1)
+
+
+def squared_gradient(u: Tensor, grid: Grid) -> Tensor:
+    """|∇u|² at the cells: along each axis the mean of the squared differences at a cell's two faces.
+
+    One-sided differences see the finest checkerboard, which central ones miss.
+    """
+    total = torch.zeros((), dtype=u.dtype, device=u.device)
+    for axis in grid.axes:
+        squared = gradient(u, axis, grid).square()
+        total = total + face_mean(squared, axis)
+    return total

@@ -1,0 +1,63 @@
+"""Implicit steps, linear in the operator frozen at the old state."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from pdeconv.operator import per_sample
+from pdeconv.steps.step import SingleTermStep
+
+
+class BackwardEuler(SingleTermStep):
+    """Backward Euler, u⁺ − dt·A(u)u⁺ = u. Order 1; keeps what the term keeps for every dt (below 1/growth).
+
+    If I + A/rate maps a closed convex set into itself, so does (I − dt·A)⁻¹: u⁺ is the fixed point of the contraction
+    v ↦ (u + dt·rate·(I + A/rate)v) / (1 + dt·rate), a convex combination.
+
+    Raises:
+        UnsupportedError: At the first step, if the term's operator has no solve.
+
+    References:
+        J. Weickert, B. M. ter Haar Romeny, M. A. Viergever. Efficient and reliable schemes for nonlinear diffusion
+        filtering. IEEE TIP 7(3), 1998.
+
+    Example:
+        >>> import torch
+        >>> from pdeconv import Constant, Diffusion
+        >>> step = BackwardEuler(Diffusion(Constant(1.0)))
+        >>> u = torch.rand(1, 1, 8, 8)
+        >>> bool((step(u, torch.tensor(1e6)) - u.mean()).abs().max() < 1e-3)
+        True
+    """
+
+    order, strength, amplifies = 1, math.inf, 1.0
+
+    def forward(self, u: Tensor, dt: Tensor) -> Tensor:
+        return self.term(u).solve(u, dt)
+
+
+class CrankNicolson(SingleTermStep):
+    """Crank–Nicolson, u⁺ − dt/2·A(u)u⁺ = u + dt/2·A(u)u. Order 2; dt ≤ 2/rate.
+
+    It never blows up, but beyond the limit it oscillates and leaves the range.
+
+    Raises:
+        UnsupportedError: At the first step, if the term's operator has no solve.
+
+    References:
+        J. Crank, P. Nicolson. A practical method for numerical evaluation of solutions of partial differential equations
+        of the heat-conduction type. Proc. Camb. Phil. Soc. 43, 1947.
+
+    Example:
+        >>> from pdeconv import Constant, Diffusion
+        >>> CrankNicolson(Diffusion(Constant(1.0))).guaranteed_limit
+        0.5
+    """
+
+    order, strength, amplifies = 2, 2.0, 2.0
+
+    def forward(self, u: Tensor, dt: Tensor) -> Tensor:
+        operator = self.term(u)
+        return operator.solve(u + per_sample(dt / 2, u) * operator(u), dt / 2)

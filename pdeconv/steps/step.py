@@ -1,0 +1,114 @@
+"""The base of every step: a propagator of one term, or a composition of others, over dt."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from pdeconv.errors import PDEConvError
+from pdeconv.operator import Keeps, Operator
+from pdeconv.terms import Term
+
+
+class Step(nn.Module, ABC):
+    """Advances a state by dt.
+
+    Attributes:
+        order: Order of accuracy in time, for state-independent coefficients.
+    """
+
+    order: int
+
+    @abstractmethod
+    def forward(self, u: Tensor, dt: Tensor) -> Tensor:
+        """The state after dt; ``dt`` is () or, a step for each sample, (B,)."""
+
+    @abstractmethod
+    def limit(self, u: Tensor) -> Tensor:
+        """Largest safe dt at the state ``u``, () or (B,), from the rate measured there.
+
+        It covers one forward-Euler stage; for several stages with state-dependent coefficients only
+        ``guaranteed_limit`` is proven.
+        """
+
+    @property
+    @abstractmethod
+    def guaranteed_limit(self) -> float:
+        """Largest dt that is safe whatever the state and the weights, from the ceilings; 0 if nothing is proven."""
+
+    @abstractmethod
+    def courant(self, dt: float) -> float:
+        """Courant number dt·rate from the ceilings, the largest of the parts; inf if unproven."""
+
+    @property
+    @abstractmethod
+    def keeps(self) -> Keeps:
+        """What every step within the limit keeps."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The scheme in one line, for example ``Heun(Diffusion)``."""
+
+
+class SingleTermStep(Step):
+    """A step of one term; its limit is strength / rate, bounded by 1/growth where an implicit solve amplifies.
+
+    Attributes:
+        strength: C in dt ≤ C / rate.
+        amplifies: Multiple of 1/growth at which the scheme breaks down; inf for explicit and exact ones.
+    """
+
+    strength: float
+    amplifies: float = math.inf
+
+    def __init__(self, term: Term) -> None:
+        super().__init__()
+        if not isinstance(term, Term):
+            raise PDEConvError(
+                f"{type(self).__name__} steps a Term, but got {type(term).__name__}; wrap a module as Residual(module)."
+            )
+        self.term = term
+
+    def limit(self, u: Tensor) -> Tensor:
+        return self.limit_of(self.term(u))
+
+    def limit_of(self, operator: Operator) -> Tensor:
+        """Largest safe dt of the frozen ``operator``."""
+        if math.isinf(self.strength):
+            return operator.rate.new_full(operator.rate.shape, self._growth_limit)
+        # A state at rest has rate 0: every step is safe, and 1/0 = inf says so.
+        return (self.strength / operator.rate.abs()).clamp(max=self._growth_limit)
+
+    @property
+    def guaranteed_limit(self) -> float:
+        if not self.keeps:
+            return 0.0
+        by_rate = math.inf if math.isinf(self.strength) or self.term.ceiling == 0 else self.strength / self.term.ceiling
+        return min(by_rate, self._growth_limit)
+
+    def courant(self, dt: float) -> float:
+        return dt * self.term.ceiling
+
+    @property
+    def _growth_limit(self) -> float:
+        return self.amplifies / self.term.growth if self.term.growth else math.inf
+
+    @property
+    def keeps(self) -> Keeps:
+        return self.term.keeps
+
+    @property
+    def name(self) -> str:
+        return f"{type(self).__name__}({term_name(self.term)})"
+
+    def extra_repr(self) -> str:
+        return f"order={self.order}, limit={self.guaranteed_limit:.4g}"
+
+
+def term_name(term: Term) -> str:
+    """``Diffusion``, or ``Diffusion + Advection`` for a sum."""
+    parts = getattr(term, "terms", None)
+    return type(term).__name__ if parts is None else " + ".join(term_name(part) for part in parts)

@@ -1,0 +1,89 @@
+"""The base of every term, and their sum."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+from torch import nn
+
+from pdeconv.errors import PDEConvError
+from pdeconv.grid import Grid
+from pdeconv.operator import ENERGY, NOTHING, RANGE, Invariant, Keeps, Operator, Sum, common, describe
+
+__all__ = ["ENERGY", "NOTHING", "RANGE", "Invariant", "Keeps", "SumTerm", "Term"]
+
+
+class Term(nn.Module, ABC):
+    """A right-hand side u_t = A(u) u: owns the learned coefficients, and gives an operator at each state.
+
+    A user's own term needs ``forward`` only, and is stepped with ``Fixed(n, unchecked=True)`` or ``Measured``; to be
+    stable by construction it also declares ``ceiling`` and ``keeps``.
+
+    Attributes:
+        grid: Where the state lives; None for a term that acts at every cell by itself.
+        ceiling: Upper bound of the operator's rate, whatever the state and the weights, in 1/time; inf if unproven.
+        keeps: The invariants that are proven whatever the state and the weights.
+        growth: Upper bound of the operator's growth.
+
+    Example:
+        >>> import torch
+        >>> from pdeconv import Euler, Evolve, Fixed, operator
+        >>> class Damping(Term):  # u_t = −s u
+        ...     ceiling, keeps = 2.0, frozenset({"energy"})
+        ...     def forward(self, u):
+        ...         return operator(lambda v: -2.0 * v, rate=2.0, keeps="energy")
+        >>> Evolve(Euler(Damping()), 1.0, Fixed(4))(torch.ones(1, 1, 2, 2)).mean()
+        tensor(0.0625)
+    """
+
+    grid: Grid | None = None
+    ceiling: float = math.inf
+    keeps: Keeps = NOTHING
+    growth: float = 0.0
+    _version = 1
+
+    @abstractmethod
+    def forward(self, u) -> Operator:
+        """The operator A(u)."""
+
+    def __add__(self, other: Term) -> Term:
+        return SumTerm((self, other))
+
+    def extra_repr(self) -> str:
+        boundary = "" if self.grid is None else f", spacing={self.grid.spacing}, boundary={self.grid.boundary}"
+        return f"rate ≤ {self.ceiling:g}, keeps {describe(self.keeps)}{boundary}"
+
+
+class SumTerm(Term):
+    """u_t = A(u) u + B(u) u + …; rates add. Written ``a + b``.
+
+    Raises:
+        PDEConvError: If the terms live on different grids.
+
+    Example:
+        >>> from pdeconv import Constant, Diffusion
+        >>> (Diffusion(Constant(1.0)) + Diffusion(Constant(2.0))).ceiling
+        12.0
+    """
+
+    def __init__(self, terms: Iterable[Term]) -> None:
+        super().__init__()
+        flat = [part for term in terms for part in (term.terms if isinstance(term, SumTerm) else (term,))]
+        self.terms = nn.ModuleList(flat)
+        grids = {part.grid for part in flat if part.grid is not None}
+        if len(grids) > 1:
+            raise PDEConvError(
+                f"Terms of one equation need one grid, but got {' and '.join(map(str, grids))}; give all the same."
+            )
+        self.grid = grids.pop() if grids else None
+        self.ceiling = sum(part.ceiling for part in flat)
+        self.growth = sum(part.growth for part in flat)
+        keeps = flat[0].keeps
+        for part in flat[1:]:
+            keeps = common(keeps, part.keeps)
+        self.keeps = keeps
+
+    def forward(self, u) -> Operator:
+        return Sum(term(u) for term in self.terms)
