@@ -17,7 +17,7 @@ from pdeconv.terms import Advection, Diffusion, Residual
 
 
 class PDEBlock(nn.Module):
-    """Evolves feature maps by an equation; the identity at initialisation, so that it can be put into a trained network.
+    """Evolves feature maps by an equation; the identity at initialisation, so it can be put into a trained network.
 
     out = u + gate · (evolve(u) − u), with a gate in [0, 1] per channel that starts at 0: a convex combination, so the
     block keeps the convex sets that the evolution keeps.
@@ -65,7 +65,7 @@ class PDEBlock(nn.Module):
 
 
 class PDEBasicBlock(nn.Module):
-    """The basic residual block of a ResNet as forward Euler steps of u_t = f(u); torchvision's ``BasicBlock`` signature.
+    """A ResNet's basic block as forward Euler steps of u_t = f(u), with the signature of torchvision's ``BasicBlock``.
 
     f is conv–norm–ReLU–conv–norm, and a ReLU follows. With ``steps=1, duration=1`` it is the block of He et al., and
     takes the weights of torchvision's. A block with a stride or a ``downsample`` changes the shape of the state, which

@@ -66,8 +66,8 @@ more steps, CFL(), lower ceilings, or an implicit step such as BackwardEuler.
             if duration / self.n > limit * _ROUNDING:
                 raise StabilityError(
                     f"dt={duration / self.n:.4g} exceeds the limit {limit:.4g} of {step.name}{_rate_of(step)}; use "
-                    f"Fixed({_steps_needed(duration, limit)}) or more steps, CFL(), lower ceilings, or an implicit step "
-                    "such as BackwardEuler."
+                    f"Fixed({_steps_needed(duration, limit)}) or more steps, CFL(), lower ceilings, or an implicit "
+                    "step such as BackwardEuler."
                 )
         return self.n
 
@@ -189,8 +189,8 @@ def _check_safety(name: str, safety: float) -> None:
 def _check_proven(step: Step, dt: float) -> None:
     if not step.keeps:
         raise StabilityError(
-            f"dt={dt:.4g} has no proven limit with {step.name}, which keeps nothing; use Fixed(n, unchecked=True) to step "
-            "it all the same, or terms that declare a ceiling and what they keep."
+            f"dt={dt:.4g} has no proven limit with {step.name}, which keeps nothing; use Fixed(n, unchecked=True) to "
+            "step it all the same, or terms that declare a ceiling and what they keep."
         )
 
 
@@ -199,8 +199,8 @@ def _proven_limit(step: Step, dt: float) -> float:
     limit = step.guaranteed_limit
     if not limit > 0:
         raise StabilityError(
-            f"dt={dt:.4g} exceeds the limit 0 of {step.name}: a ceiling is infinite; give every coefficient a finite one, "
-            "or use Fixed(n, unchecked=True)."
+            f"dt={dt:.4g} exceeds the limit 0 of {step.name}: a ceiling is infinite; give every coefficient a finite "
+            "one, or use Fixed(n, unchecked=True)."
         )
     return limit
 

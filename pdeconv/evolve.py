@@ -95,8 +95,8 @@ class Evolve(nn.Module):
                 return
         if self.control.runs_until_done:
             raise StabilityError(
-                f"{self.step.name} reached time {elapsed.min().item():.4g} of {self.duration:.4g} in {self.steps} steps; "
-                "allow more with max_steps, shorten the duration, or use an implicit step."
+                f"{self.step.name} reached time {elapsed.min().item():.4g} of {self.duration:.4g} in {self.steps} "
+                "steps; allow more with max_steps, shorten the duration, or use an implicit step."
             )
 
     def _advance(self, u: Tensor, dt: Tensor) -> Tensor:

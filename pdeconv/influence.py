@@ -101,11 +101,11 @@ class RationalInfluence(Influence):
         shape = (-1, *(1,) * (z.dim() - 2))
         shares = torch.softmax(functional.pad(self.weight, (0, 1)), 1).to(z.dtype)
         slowness = (torch.exp(-2 * self.log_scale) / self.power).to(z.dtype)
-        squared, slope = z.square(), torch.zeros((), dtype=z.dtype, device=z.device)
+        squared, slope = z * z, torch.zeros((), dtype=z.dtype, device=z.device)
         for share, slow in zip(shares.unbind(1)[:-1], slowness.unbind(1), strict=True):
             bump = 1 / (1 + squared * slow.reshape(shape))
             for _ in range(self.power.bit_length() - 1):
-                bump = bump.square()
+                bump = bump * bump
             slope = slope + share.reshape(shape) * bump
         return slope
 

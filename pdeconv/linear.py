@@ -119,7 +119,7 @@ def conjugate_gradient(
         b: Right-hand side (B, C, *S).
         weights: Positive cell weights of the inner product; None for the usual one.
         tolerance: Residual norm relative to ‖b‖ at which a sample is done; by default 10 machine epsilons.
-        max_iterations: Limit of iterations; all of them run under ``torch.compile``, where nothing may wait for the device.
+        max_iterations: Limit of iterations. Under ``torch.compile`` all of them run: nothing may wait for the device.
 
     References:
         M. R. Hestenes, E. Stiefel. Methods of conjugate gradients for solving linear systems. J. Res. NBS 49, 1952.

@@ -11,8 +11,8 @@ from torch import Tensor
 from pdeconv.errors import UnsupportedError
 
 Invariant = str | tuple[float, float]
-"""A family of closed convex sets that a flow keeps: ``"range"`` (every interval of values), an interval ``(low, high)``,
-or ``"energy"`` (every ball ‖u‖ ≤ r)."""
+"""A family of closed convex sets that a flow keeps: ``"range"`` (every interval of values), one interval
+``(low, high)``, or ``"energy"`` (every ball ‖u‖ ≤ r)."""
 
 Keeps = frozenset[Invariant]
 RANGE, ENERGY = "range", "energy"

@@ -47,7 +47,7 @@ def convolution_norm_bound(weight: Tensor) -> Tensor:
 
 
 def _symbol(weight: Tensor, samples: list[int]) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part (Ω, F, C) of the symbol: cosine and sine sums, since complex types lack autocast and MPS."""
+    """Real and imaginary part (Ω, F, C) of the symbol, as sums of cosines and sines: MPS lacks complex types."""
     phase = torch.zeros((1, 1), dtype=weight.dtype, device=weight.device)
     for axis, count in enumerate(samples):
         # Conjugate symmetry: half of the last axis' frequencies is enough.

@@ -45,8 +45,8 @@ def extend(u: Tensor, axis: int, boundary: Boundary, width: int = 1) -> Tensor:
     needed = width + 1 if boundary == "reflect" else width
     if size < needed:
         raise PDEConvError(
-            f"{width} ghost cells with a {boundary} boundary need an axis of at least {needed} cells, but it has {size}; "
-            "use a larger state, a smaller kernel, or the dirichlet boundary."
+            f"{width} ghost cells with a {boundary} boundary need an axis of at least {needed} cells, but it has "
+            f"{size}; use a larger state, a smaller kernel, or the dirichlet boundary."
         )
     if boundary == "periodic":
         return torch.cat((u.narrow(axis, size - width, width), u, u.narrow(axis, 0, width)), axis)

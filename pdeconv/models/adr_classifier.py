@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -66,7 +67,7 @@ class ADRClassifier(nn.Module):
             nn.Sequential(
                 mixing(before, after, 1 if level == 0 else 2, norm_layer), advection_diffusion_reaction(after, steps)
             )
-            for level, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            for level, (before, after) in enumerate(pairwise(widths))
         )
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], num_classes))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -58,7 +59,7 @@ class ParabolicClassifier(nn.Module):
             )
         widths = [in_channels] + [channels * 2**level for level in range(depth)]
         self.levels = nn.ModuleList()
-        for level, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for level, (before, after) in enumerate(pairwise(widths)):
             entry = nn.Conv2d(before, after, 3, 1 if level == 0 else 2, padding=1, bias=False)
             evolutions = [Evolve(Euler(parabolic(after)), 1.0, Fixed(1)) for _ in range(steps)]
             self.levels.append(nn.Sequential(entry, norm_layer(after), nn.ReLU(), *evolutions))

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from pdeconv.control import Fixed
 from pdeconv.errors import PDEConvError
 from pdeconv.evolve import Evolve, Trajectory
+from pdeconv.grid import Grid
 from pdeconv.influence import RationalInfluence
 from pdeconv.models.registry import register_model
+from pdeconv.stencil import extend
 from pdeconv.steps import Euler
 from pdeconv.terms import SymmetricConvolution
 
@@ -22,10 +24,12 @@ class ReactionDiffusionDenoiser(nn.Module):
 
     Each step has its own kernels and influence functions. A step is Lie splitting: one Euler step of the diffusion at
     its stability limit, then the exact flow of the reaction towards the data, u ← u + wₜ(f − u), wₜ ∈ (0, 1).
-    Both keep the energy ball ‖u‖ ≤ ‖f‖ whatever the weights.
+    Both keep the energy ball ‖u‖ ≤ ‖f‖ whatever the weights. The image is mirrored at its border by a margin first
+    and cropped at the end, and ‖·‖ is that of the mirrored image: fewer windows see the outermost cells, so noise
+    would stay there.
 
     At initialisation the kernels are the discrete cosine basis without its constant, a tight frame, and the influence
-    functions shrink what is small beside the noise: translation-invariant cosine shrinkage. Training goes on from there.
+    functions shrink what is small beside the noise: translation-invariant cosine shrinkage. Training starts there.
 
     Args:
         in_channels: 1 for gray, 3 for colour (whose kernels start on luma and two chroma axes).
@@ -54,6 +58,7 @@ class ReactionDiffusionDenoiser(nn.Module):
                 f"reaction_diffusion_denoiser needs in_channels ≥ 1, steps ≥ 1 and an odd kernel_size ≥ 3, but got "
                 f"in_channels={in_channels}, steps={steps}, kernel_size={kernel_size}."
             )
+        self.margin = steps * (kernel_size // 2)
         filters = cosine_filters(kernel_size, in_channels)
         # In multiples of the noise in a response: the first step removes most of it, the others refine.
         thresholds = [3.5] + [1.5] * (steps - 1)
@@ -70,17 +75,33 @@ class ReactionDiffusionDenoiser(nn.Module):
         self.fidelity = nn.Parameter(torch.full((steps,), -3.0))
 
     def forward(self, noisy: Tensor) -> Tensor:
-        u = noisy
+        f = u = self._mirrored(noisy)
         for evolve, weight in zip(self.diffusions, torch.sigmoid(self.fidelity), strict=True):
-            u = torch.lerp(evolve(u), noisy, weight.to(u.dtype))
-        return u
+            u = torch.lerp(evolve(u), f, weight.to(u.dtype))
+        return _cropped(u, noisy)
 
     def trajectory(self, noisy: Tensor) -> Trajectory:
         """The image after each step; the unit of time is one step."""
-        states = [noisy]
+        f = self._mirrored(noisy)
+        states = [f]
         for evolve, weight in zip(self.diffusions, torch.sigmoid(self.fidelity), strict=True):
-            states.append(torch.lerp(evolve(states[-1]), noisy, weight.to(noisy.dtype)))
-        return Trajectory(torch.arange(len(states), device=noisy.device), tuple(states))
+            states.append(torch.lerp(evolve(states[-1]), f, weight.to(f.dtype)))
+        times = torch.arange(len(states), dtype=torch.float32, device=noisy.device)
+        return Trajectory(times, tuple(_cropped(u, noisy) for u in states))
+
+    def _mirrored(self, image: Tensor) -> Tensor:
+        Grid().check(image)
+        for axis in (2, 3):
+            image = extend(image, axis, "neumann", min(self.margin, image.shape[axis]))
+        return image
+
+
+def _cropped(u: Tensor, image: Tensor) -> Tensor:
+    """The middle of ``u``, of the size of ``image``."""
+    for axis in (2, 3):
+        size = image.shape[axis]
+        u = u.narrow(axis, (u.shape[axis] - size) // 2, size)
+    return u
 
 
 def cosine_filters(kernel_size: int, channels: int) -> Tensor:

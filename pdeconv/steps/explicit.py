@@ -71,7 +71,8 @@ class SSPRK3(RungeKutta):
     """Shu and Osher's third-order method, strong-stability-preserving. Order 3, 3 stages, dt ≤ 1/rate.
 
     References:
-        C.-W. Shu, S. Osher. Efficient implementation of essentially non-oscillatory shock-capturing schemes. JCP 77, 1988.
+        C.-W. Shu, S. Osher. Efficient implementation of essentially non-oscillatory shock-capturing schemes.
+        J. Comput. Phys. 77, 1988.
 
     Example:
         >>> from pdeconv import Logistic, Reaction

@@ -47,8 +47,8 @@ class CrankNicolson(SingleTermStep):
         UnsupportedError: At the first step, if the term's operator has no solve.
 
     References:
-        J. Crank, P. Nicolson. A practical method for numerical evaluation of solutions of partial differential equations
-        of the heat-conduction type. Proc. Camb. Phil. Soc. 43, 1947.
+        J. Crank, P. Nicolson. A practical method for numerical evaluation of solutions of partial differential
+        equations of the heat-conduction type. Proc. Camb. Phil. Soc. 43, 1947.
 
     Example:
         >>> from pdeconv import Constant, Diffusion

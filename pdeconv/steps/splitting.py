@@ -30,6 +30,11 @@ class Splitting(Step):
         self.steps = nn.ModuleList(steps)
 
     @property
+    def parts(self) -> tuple[Step, ...]:
+        """The steps that are composed."""
+        return tuple(step for step in self.steps if isinstance(step, Step))
+
+    @property
     @abstractmethod
     def schedule(self) -> tuple[tuple[Step, float], ...]:
         """The parts in the order in which they act, each with its share of dt."""
@@ -91,7 +96,7 @@ class Lie(Splitting):
 
     @property
     def schedule(self) -> tuple[tuple[Step, float], ...]:
-        return tuple((step, 1.0) for step in self.steps)
+        return tuple((step, 1.0) for step in self.parts)
 
 
 class Strang(Splitting):
@@ -115,6 +120,6 @@ class Strang(Splitting):
 
     @property
     def schedule(self) -> tuple[tuple[Step, float], ...]:
-        *outer, last = self.steps
+        *outer, last = self.parts
         halves = tuple((step, 0.5) for step in outer)
         return (*halves, (last, 1.0), *reversed(halves))

@@ -39,6 +39,7 @@ class Advection(Term):
     """
 
     keeps = frozenset({RANGE})
+    grid: Grid
 
     def __init__(self, velocity: Coefficient, grid: Grid | None = None) -> None:
         super().__init__()

@@ -60,6 +60,7 @@ class SymmetricConvolution(Term):
     """
 
     keeps = frozenset({ENERGY})
+    grid: Grid
 
     def __init__(
         self,

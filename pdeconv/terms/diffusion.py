@@ -39,6 +39,8 @@ class Diffusion(Term):
         torch.Size([1, 1, 16, 16])
     """
 
+    grid: Grid
+
     def __init__(self, diffusivity: Coefficient, grid: Grid | None = None) -> None:
         super().__init__()
         self.diffusivity = diffusivity

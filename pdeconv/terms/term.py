@@ -70,7 +70,9 @@ class SumTerm(Term):
 
     def __init__(self, terms: Iterable[Term]) -> None:
         super().__init__()
-        flat = [part for term in terms for part in (term.terms if isinstance(term, SumTerm) else (term,))]
+        flat: list[Term] = []
+        for term in terms:
+            flat.extend(term.parts if isinstance(term, SumTerm) else (term,))
         self.terms = nn.ModuleList(flat)
         grids = {part.grid for part in flat if part.grid is not None}
         if len(grids) > 1:
@@ -85,5 +87,10 @@ class SumTerm(Term):
             keeps = common(keeps, part.keeps)
         self.keeps = keeps
 
+    @property
+    def parts(self) -> tuple[Term, ...]:
+        """The terms of the sum."""
+        return tuple(term for term in self.terms if isinstance(term, Term))
+
     def forward(self, u) -> Operator:
-        return Sum(term(u) for term in self.terms)
+        return Sum(term(u) for term in self.parts)

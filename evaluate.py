@@ -1,0 +1,145 @@
+"""Use a trained network: measure it on its test set, denoise one picture, or name the class of one.
+
+    python evaluate.py --checkpoint runs/NAME
+    python evaluate.py --checkpoint runs/NAME --image photo.jpg
+    python evaluate.py --checkpoint runs/NAME --image photo.jpg --add_noise 25
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from pdeconv.errors import PDEConvError
+from pdeconv.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
+from pdeconv.training.command_line import parse, run_program
+from pdeconv.training.config import TrainConfig, restored_config
+from pdeconv.training.data import classifier_input, load_data
+from pdeconv.training.evaluation import evaluate
+from pdeconv.training.image_files import read_image, write_image
+from pdeconv.training.image_quality import quality
+from pdeconv.training.network import build_network
+from pdeconv.training.noise import noisy_test_image
+from pdeconv.training.progress import Display, table
+from pdeconv.training.tasks import create_task
+
+
+@dataclass
+class EvaluateConfig:
+    """What to do with a checkpoint."""
+
+    checkpoint: str
+    """folder of a run, of which the best checkpoint is taken, or of a checkpoint"""
+    image: str | None = None
+    """an image file to denoise or to classify; left out: the test set is measured"""
+    add_noise: float | None = None
+    """denoising an image: first add Gaussian noise of this standard deviation in 8-bit units"""
+    output: str = "evaluated"
+    """folder for the pictures"""
+    weights: Literal["average", "plain"] = "average"
+    """the running average of the weights, where the run kept one, or the weights themselves"""
+    root: str | None = None
+    """where the data is, if it is not where it was in training (data.root)"""
+    test: str | None = None
+    """folder of other test pictures for denoising (data.test)"""
+    batch_size: int = 128
+    """test images in one batch, where they are of one size"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Evaluate as the command line says."""
+    usage = "--checkpoint runs/NAME [--image FILE] [--KEY VALUE ...]"
+    settings = parse(EvaluateConfig, argv, "evaluate.py", usage, "Measure or use a trained network.")
+    checkpoint = find_checkpoint(Path(settings.checkpoint))
+    config = restored_config(checkpoint.training["config"])
+    classes = checkpoint.training["classes"]
+    accelerator = Accelerator(mixed_precision=config.precision)
+    network = build_network(config.model, checkpoint.training["channels"], classes)
+    network.load_state_dict(checkpoint.model if settings.weights == "plain" else checkpoint.weights)
+    network = accelerator.prepare_model(network.eval(), evaluation_mode=True)
+    display = Display(total=1, step=0, visible=True, bar=False)
+    with torch.no_grad():
+        if settings.image is None:
+            measure(settings, config, network, accelerator, display)
+        elif config.task == "denoising":
+            denoise(settings, config, network, accelerator.device, display)
+        else:
+            classify(settings, config, classes, network, accelerator.device, display)
+    return 0
+
+
+def find_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in a folder; of the folder of a run the best one, else the newest."""
+    if not path.is_dir():
+        raise PDEConvError(f"no checkpoint at {str(path)!r}; give the folder of a run, such as runs/NAME")
+    if (path / "manifest.json").exists():
+        return read_checkpoint(path)
+    checkpoints = path if path.name == "checkpoints" else path / "checkpoints"
+    if (checkpoints / "best").exists():
+        return read_checkpoint(checkpoints / "best")
+    newest, _ = newest_checkpoint(checkpoints)
+    if newest is None:
+        raise PDEConvError(f"no checkpoint in {str(path)!r}; give the folder of a run, such as runs/NAME")
+    return newest
+
+
+def measure(
+    settings: EvaluateConfig, config: TrainConfig, network: nn.Module, accelerator: Accelerator, display: Display
+) -> None:
+    """The metrics on the test set, the pictures and the comparison that the run ended with."""
+    places = {"root": settings.root, "test": settings.test}
+    where = replace(config.data, **{key: place for key, place in places.items() if place is not None})
+    data = load_data(where, config.task, config.seed)
+    task = create_task(config, data)
+    metrics, summary = evaluate(task, network, data.test, accelerator, settings.batch_size)
+    rows = [(name, f"{value:.4f}") for name, value in summary.items()]
+    display.show(table(f"{config.model.name} on {len(data.test)} test images of {where.name}", rows))
+    pictures = task.pictures(network, data, metrics, Path(settings.output), accelerator.device)
+    report = task.report(network, data, accelerator.device)
+    if report is not None:
+        display.show(report)
+    for path in pictures:
+        display.say(str(path))
+
+
+def denoise(
+    settings: EvaluateConfig, config: TrainConfig, network: nn.Module, device: torch.device, display: Display
+) -> None:
+    """Denoise one picture, and write it alone and beside what it was made from."""
+    name, output = Path(settings.image or "").stem, Path(settings.output)
+    given = read_image(settings.image or "", config.data.color)
+    noisy = given if settings.add_noise is None else noisy_test_image(given[None], settings.add_noise, index=0)[0]
+    denoised = network(noisy[None].to(device))[0].float().cpu()
+    pictures = {f"{name}_denoised.png": denoised, f"{name}_before_after.png": torch.cat((noisy, denoised), dim=-1)}
+    if settings.add_noise is not None:
+        before, after = (float(quality(image[None], given[None])[0]) for image in (noisy, denoised))
+        display.say(f"noise of σ = {settings.add_noise:g}/255: PSNR {before:.2f} dB, denoised {after:.2f} dB")
+        pictures[f"{name}_noisy.png"] = noisy
+    for file, image in pictures.items():
+        write_image(output / file, image)
+        display.say(str(output / file))
+
+
+def classify(
+    settings: EvaluateConfig,
+    config: TrainConfig,
+    classes: Sequence[str],
+    network: nn.Module,
+    device: torch.device,
+    display: Display,
+) -> None:
+    """Name the class of one picture, with the probabilities of the likeliest."""
+    image = classifier_input(config.data, read_image(settings.image or "", "rgb"))
+    probabilities = network(image.to(device))[0].float().softmax(0).cpu()
+    likeliest = probabilities.topk(min(5, len(classes)))
+    rows = [(classes[int(place)], f"{value:.1%}") for value, place in zip(*likeliest, strict=True)]
+    display.show(table(f"{settings.image}: {rows[0][0]}", rows))
+
+
+if __name__ == "__main__":
+    run_program("evaluate.py", lambda: main(sys.argv[1:]))

@@ -1,0 +1,214 @@
+"""What a training run is made of: typed dataclasses, read from YAML and the command line.
+
+The text under each field is what ``python train.py --help`` shows for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pdeconv.errors import PDEConvError
+
+
+@dataclass
+class ModelConfig:
+    """The network. An option that is left out keeps the default of the model; one that it lacks is an error."""
+
+    name: str
+    """name of a registered model; pdeconv.list_models() lists them"""
+    channels: int | None = None
+    """width of the network"""
+    depth: int | None = None
+    """number of blocks"""
+    steps: int | None = None
+    """time steps of each evolution"""
+    kernel_size: int | None = None
+    """side of the learned kernels in pixels"""
+
+    def options(self) -> dict[str, int]:
+        """The options that were given."""
+        given = {"channels": self.channels, "depth": self.depth, "steps": self.steps, "kernel_size": self.kernel_size}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass
+class DataConfig:
+    """The images."""
+
+    name: Literal[
+        "photographs",
+        "digits",
+        "cifar10",
+        "cifar100",
+        "mnist",
+        "fashion_mnist",
+        "svhn",
+        "stl10",
+        "image_folder",
+        "images",
+    ]
+    """photographs and digits need no download; image_folder: your own classes; images: your own pictures to denoise"""
+    root: str | None = None
+    """folder of a torchvision set; for image_folder the folder that holds train/ and test/ (or val/)"""
+    train: str | None = None
+    """images: folder of the training pictures, searched recursively"""
+    test: str | None = None
+    """images: folder of the test pictures, searched recursively"""
+    color: Literal["gray", "rgb"] = "gray"
+    """denoising: channels of the pictures"""
+    download: bool = False
+    """fetch a torchvision set that is not under root"""
+    image_size: int | None = None
+    """image_folder: side in pixels to which pictures are resized and cropped"""
+    patch_size: int = 64
+    """denoising: side in pixels of a training patch"""
+    patches_per_epoch: int = 4096
+    """denoising: training patches in one epoch"""
+    augment: bool = True
+    """random crops, flips and turns of the training samples, as fits the set"""
+    memory_gib: float = 4.0
+    """a set that decodes to less than this many GiB is held in memory"""
+    workers: int = 0
+    """processes that read images from disk; 0 reads in the training process"""
+
+    def __post_init__(self) -> None:
+        _require("data.patch_size", self.patch_size, self.patch_size >= 1, "1 or more")
+        _require("data.patches_per_epoch", self.patches_per_epoch, self.patches_per_epoch >= 1, "1 or more")
+        _require("data.memory_gib", self.memory_gib, self.memory_gib >= 0, "0 or more")
+        _require("data.workers", self.workers, self.workers >= 0, "0 or more")
+
+
+@dataclass
+class ClassificationConfig:
+    """Only read when task is classification."""
+
+    label_smoothing: float = 0.0
+    """share of the target spread evenly over the classes, 0 to 1"""
+    mixup: float = 0.0
+    """parameter of mixup's beta distribution; 0 mixes nothing"""
+
+    def __post_init__(self) -> None:
+        smoothing = self.label_smoothing
+        _require("classification.label_smoothing", smoothing, 0 <= smoothing <= 1, "0 to 1")
+        _require("classification.mixup", self.mixup, self.mixup >= 0, "0 or more")
+
+
+@dataclass
+class DenoisingConfig:
+    """Only read when task is denoising."""
+
+    sigma: float | tuple[float, float] = 25.0
+    """standard deviation of the training noise in 8-bit units (25 means 25/255), or a range [low, high]"""
+    test_sigma: list[float] | None = None
+    """noise levels of the test; left out: sigma, or the ends and the middle of its range"""
+    compare: bool = False
+    """print a table against classical filters at the end"""
+
+    def __post_init__(self) -> None:
+        low, high = self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
+        _require("denoising.sigma", self.sigma, 0 <= low <= high, "0 or more, or a range [low, high]")
+        tested = self.test_sigma
+        right = tested is None or (len(tested) > 0 and min(tested) >= 0)
+        _require("denoising.test_sigma", tested, right, "at least one level, each 0 or more")
+
+
+@dataclass
+class OptimizerConfig:
+    """How the weights are learned."""
+
+    name: Literal["sgd", "adamw"] = "adamw"
+    """sgd is SGD with Nesterov momentum"""
+    lr: float = 1e-3
+    """largest learning rate"""
+    momentum: float = 0.9
+    """momentum of sgd; first beta of adamw"""
+    weight_decay: float = 0.0
+    """applied to tensors of two or more dimensions only: never to biases, norms or scalar coefficients"""
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    """one_cycle: up, then down to nothing; cosine: from lr down to nothing; constant: lr throughout"""
+    warmup: float = 0.0
+    """share of all steps during which the rate rises from 0, 0 to 1; one_cycle takes 0.25 when this is 0"""
+    clip_norm: float | None = None
+    """largest norm of the gradient; left out: not clipped"""
+
+    def __post_init__(self) -> None:
+        clip = self.clip_norm
+        _require("optimizer.lr", self.lr, self.lr > 0, "more than 0")
+        _require("optimizer.momentum", self.momentum, 0 <= self.momentum < 1, "0 to below 1")
+        _require("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        _require("optimizer.warmup", self.warmup, 0 <= self.warmup < 1, "0 to below 1")
+        _require("optimizer.clip_norm", clip, clip is None or clip > 0, "more than 0")
+
+
+@dataclass
+class TrainConfig:
+    """A training run."""
+
+    task: Literal["classification", "denoising"]
+    """what the network learns"""
+    model: ModelConfig
+    data: DataConfig
+    run: str
+    """folder of the run; an existing one is never overwritten"""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    classification: ClassificationConfig = field(default_factory=ClassificationConfig)
+    denoising: DenoisingConfig = field(default_factory=DenoisingConfig)
+    epochs: int = 10
+    """passes over the training set"""
+    batch_size: int = 128
+    """samples in one optimizer step, over all processes together"""
+    ema: float | None = None
+    """decay of a running average of the weights (0.999, say), which is then what is evaluated; left out: none"""
+    compile: bool = False
+    """compile the network with torch.compile: slow to start, faster steps"""
+    channels_last: bool = False
+    """channels-last memory layout: often faster for convolutions of many channels"""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """mixed precision; no is float32"""
+    seed: int = 0
+    """seed of weights, sample order, augmentation and noise"""
+    resume: str | None = None
+    """auto: continue from the newest checkpoint of the run, if it has one; or the folder of a checkpoint"""
+    evaluate_every: int = 1
+    """epochs between evaluations; the last epoch is always evaluated"""
+    checkpoint_every: int | None = None
+    """optimizer steps between checkpoints, besides the one at the end of each epoch"""
+    log_every: int = 20
+    """optimizer steps between looks at the loss: progress is shown, and a loss that is not finite is found"""
+    deterministic: bool = False
+    """use only kernels that repeat bit for bit on a GPU too, which are slower; a CPU repeats anyway"""
+    tensorboard: bool = False
+    """also write TensorBoard event files into the run folder"""
+
+    def __post_init__(self) -> None:
+        _require("run", self.run, bool(self.run), "the name of a folder")
+        _require("ema", self.ema, self.ema is None or 0 < self.ema < 1, "between 0 and 1")
+        for name in ("epochs", "batch_size", "evaluate_every", "log_every"):
+            _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        every = self.checkpoint_every
+        _require("checkpoint_every", every, every is None or every >= 1, "1 or more")
+
+
+def _require(key: str, value: object, right: bool, expected: str) -> None:
+    if not right:
+        raise PDEConvError(f"{key}: expected {expected}, got {value!r}")
+
+
+def parse_config(argv: Sequence[str]) -> TrainConfig:
+    """Read a run's configuration from command-line arguments, ``--config FILE`` among them.
+
+    A mistake ends the program with one line on stderr and exit status 2.
+    """
+    from pdeconv.training.command_line import parse
+
+    usage = "--config configs/NAME.yaml [--KEY VALUE ...]"
+    return parse(TrainConfig, argv, "train.py", usage, "Train a PDE network on images.")
+
+
+def restored_config(saved: dict[str, Any]) -> TrainConfig:
+    """The configuration that a checkpoint or a ``config.yaml`` holds as plain dictionaries."""
+    parts = {"model": ModelConfig, "data": DataConfig, "optimizer": OptimizerConfig}
+    parts |= {"classification": ClassificationConfig, "denoising": DenoisingConfig}
+    sigma = saved["denoising"]["sigma"]
+    saved = saved | {"denoising": saved["denoising"] | {"sigma": tuple(sigma) if isinstance(sigma, list) else sigma}}
+    return TrainConfig(**{key: parts[key](**value) if key in parts else value for key, value in saved.items()})

@@ -1,0 +1,118 @@
+"""The data of a training run, whatever it comes from: a training source, a test source, and what they hold."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from pdeconv.errors import PDEConvError
+from pdeconv.training.config import DataConfig
+
+DENOISING_SETS = ("photographs", "images")
+TORCHVISION_SETS = ("cifar10", "cifar100", "mnist", "fashion_mnist", "svhn", "stl10")
+
+
+class Source(Protocol):
+    """Samples by index. What a sample is depends on (seed, its index) alone, never on the rest of its batch."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the samples come from tensors already held in memory."""
+        ...
+
+    @property
+    def same_size(self) -> bool:
+        """Whether all samples share one size; if not, ask for one index at a time."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for each sample where samples have one (test images of denoising); otherwise empty."""
+        ...
+
+    def __len__(self) -> int:
+        """Samples in one epoch."""
+        ...
+
+    def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """(input, target): (image, label) for classification; for denoising the clean image, twice."""
+        ...
+
+    def iterate(self, batches: Iterable[tuple[Tensor, int]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """``batch(indices, seed)`` for each pair, in order; read ahead by worker processes where that helps."""
+        ...
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run trains and tests on. ``classes`` are the names of the classes, or None for denoising."""
+
+    train: Source
+    test: Source
+    channels: int
+    classes: tuple[str, ...] | None
+
+
+def load_data(config: DataConfig, task: str, seed: int) -> Data:
+    """Load the data that a configuration names.
+
+    Args:
+        config: which data, from where.
+        task: "classification" or "denoising".
+        seed: of the run. No split depends on it: training and test images are the same in every run.
+
+    Raises:
+        PDEConvError: the data does not fit the task, or is not where the configuration says.
+    """
+    wanted = "denoising" if config.name in DENOISING_SETS else "classification"
+    if task != wanted:
+        fitting = DENOISING_SETS if task == "denoising" else ("digits", "image_folder", *TORCHVISION_SETS)
+        raise PDEConvError(f"the data {config.name} is for {wanted}, the task is {task}; it takes {', '.join(fitting)}")
+    if config.name == "photographs":
+        from pdeconv.training.embedded import load_photographs
+
+        return load_photographs(config)
+    if config.name == "images":
+        from pdeconv.training.image_sets import load_images
+
+        return load_images(config)
+    if config.name == "digits":
+        from pdeconv.training.embedded import load_digits
+
+        return load_digits(config)
+    if config.name == "image_folder":
+        from pdeconv.training.image_folder import load_image_folder
+
+        return load_image_folder(config)
+    from pdeconv.training.torchvision_sets import load_torchvision_set
+
+    return load_torchvision_set(config)
+
+
+def classifier_input(config: DataConfig, image: Tensor) -> Tensor:
+    """One image as a network trained on this data expects it: its size, colour and normalisation.
+
+    Args:
+        config: the data that the network was trained on; nothing is loaded.
+        image: (3, H, W) with values in [0, 1], as ``read_image(path, "rgb")`` gives it.
+
+    Returns:
+        (1, C, h, w).
+    """
+    from pdeconv.training.labelled_images import prepared_image
+
+    if config.name == "digits":
+        from pdeconv.training.embedded import DIGITS_SIZE, DIGITS_STATISTICS
+
+        return prepared_image(image, DIGITS_SIZE, DIGITS_STATISTICS)
+    if config.name == "image_folder":
+        from pdeconv.training.image_folder import STATISTICS, cropped_size
+
+        return prepared_image(image, cropped_size(config), STATISTICS, margin=True)
+    if config.name in TORCHVISION_SETS:
+        from pdeconv.training.torchvision_sets import SETS
+
+        chosen = SETS[config.name]
+        return prepared_image(image, chosen.size, chosen.statistics)
+    raise PDEConvError(f"the data {config.name} has no classes; it is for denoising")

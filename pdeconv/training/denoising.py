@@ -1,0 +1,162 @@
+"""Removing Gaussian noise from an image."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
+
+from pdeconv.errors import PDEConvError
+from pdeconv.training.data import Data
+from pdeconv.training.image_quality import quality
+from pdeconv.training.noise import noisy_test_image, training_noise
+from pdeconv.training.tasks import Task
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COMPARED = 12  # classical filters take seconds an image: of a larger test set, the first so many are compared
+NAMED = 4  # more images than this have no column of their own in the table
+PICTURED = 3
+
+
+class Denoising(Task):
+    """Mean squared error; PSNR and SSIM, each the mean over the test images, at full size.
+
+    Noise is drawn anew in every step, and never clipped. Test noise depends on the image and the level alone.
+
+    Args:
+        sigma: standard deviation of the training noise in 8-bit units, or the ends of a range.
+        test_sigma: levels of the test noise; None for ``sigma``, or the ends and the middle of its range.
+        compare: whether the report compares with classical filters.
+    """
+
+    def __init__(
+        self,
+        sigma: float | Sequence[float] = 25.0,
+        test_sigma: Sequence[float] | None = None,
+        compare: bool = False,
+    ) -> None:
+        low, high = (sigma, sigma) if isinstance(sigma, int | float) else tuple(sigma)
+        if not 0 <= low <= high:
+            raise PDEConvError(f"expected sigma as one level or a range [low, high], at least 0; got {sigma}")
+        self.sigma = (float(low), float(high))
+        default = [low] if low == high else [low, (low + high) / 2, high]
+        self.test_sigma = [float(level) for level in (default if test_sigma is None else test_sigma)]
+        if not self.test_sigma or min(self.test_sigma) < 0 or len(set(self.test_sigma)) < len(self.test_sigma):
+            raise PDEConvError(f"expected test_sigma as different levels of at least 0, got {self.test_sigma}")
+        self.compare = compare
+        self.headline = self._metric("psnr", self._shown_sigma)
+
+    @property
+    def _shown_sigma(self) -> float:
+        """The level that pictures and the table show: the middle one."""
+        return sorted(self.test_sigma)[len(self.test_sigma) // 2]
+
+    def _metric(self, name: str, sigma: float) -> str:
+        return name if len(self.test_sigma) == 1 else f"{name}_{sigma:g}"
+
+    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
+        noisy = inputs + training_noise(inputs, self.sigma, seed, first)
+        return F.mse_loss(model(noisy).float(), targets)
+
+    def metrics(self) -> MetricCollection:
+        means = {}
+        for sigma in self.test_sigma:
+            means[self._metric("psnr", sigma)] = MeanMetric(nan_strategy="disable")
+            means[self._metric("ssim", sigma)] = MeanMetric(nan_strategy="disable")
+        return MetricCollection(means, compute_groups=False)
+
+    @torch.no_grad()
+    def update(self, metrics: MetricCollection, model: nn.Module, inputs: Tensor, targets: Tensor, index: int) -> None:
+        for sigma in self.test_sigma:
+            psnr, ssim = quality(model(noisy_test_image(inputs, sigma, index)), targets)
+            metrics[self._metric("psnr", sigma)].update(psnr)
+            metrics[self._metric("ssim", sigma)].update(ssim)
+
+    def summary(self, metrics: MetricCollection) -> dict[str, float]:
+        return {name: float(value) for name, value in metrics.compute().items()}
+
+    @torch.no_grad()
+    def pictures(
+        self, model: nn.Module, data: Data, metrics: MetricCollection, folder: Path, device: torch.device | str
+    ) -> list[Path]:
+        from pdeconv.viz import BeforeAfter, before_after_figure, evolution_figure
+        from pdeconv.viz.comparison import busiest_square
+
+        folder.mkdir(parents=True, exist_ok=True)
+        sigma = self._shown_sigma
+        images = []
+        for name, clean, noisy, denoised in self._denoised(model, data, device, PICTURED):
+            before, after = (float(quality(image[None], clean[None])[0]) for image in (noisy, denoised))
+            labels = f"noisy, {before:.2f} dB", f"denoised, {after:.2f} dB"
+            images.append(BeforeAfter(name, clean, noisy, denoised, *labels))
+        paths = [folder / "before_after.png"]
+        before_after_figure(images, title=f"Gaussian noise of σ = {sigma:g}/255").savefig(paths[0])
+        if hasattr(model, "trajectory"):
+            top, left, side = busiest_square(images[0].clean, 128)
+            part = images[0].noisy[:, top : top + side, left : left + side]
+            trajectory = model.trajectory(part[None].to(device))  # pyright: ignore[reportCallIssue]
+            as_picture = all(state.shape[1] == data.channels for state in trajectory.states)
+            paths.append(folder / "evolution.png")
+            evolution_figure(
+                trajectory,
+                picture=None if as_picture else part,
+                as_picture=as_picture,
+                columns=6,
+                title=f"{images[0].name.capitalize()}, from noisy to denoised",
+            ).savefig(paths[1])
+        return paths
+
+    @torch.no_grad()
+    def report(self, model: nn.Module, data: Data, device: torch.device | str) -> "Table | None":
+        if not self.compare:
+            return None
+        from pdeconv.training.baselines import classical_filters
+
+        sigma = self._shown_sigma
+        names, clean, noisy, denoised = zip(*self._denoised(model, data, device, COMPARED), strict=True)
+        rows: dict[str, list[tuple[float, float]]] = {"noisy": _scores(noisy, clean)}
+        for name, scores in classical_filters(clean, noisy, sigma).items():
+            rows[name] = [(score.psnr, score.ssim) for score in scores]
+        rows["this model"] = _scores(denoised, clean)
+        return _table(rows, names, sigma, len(data.test))
+
+    def _denoised(
+        self, model: nn.Module, data: Data, device: torch.device | str, count: int
+    ) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+        """(name, clean, noisy, denoised) of the first test images, each (C, H, W) on the CPU."""
+        for index in range(min(count, len(data.test))):
+            clean, _ = data.test.batch(torch.tensor([index]), 0)
+            noisy = noisy_test_image(clean, self._shown_sigma, index)
+            denoised = model(noisy.to(device)).float().cpu()
+            name = data.test.names[index] if data.test.names else f"image {index + 1}"
+            yield name, clean[0], noisy[0], denoised[0]
+
+
+def _scores(images: Sequence[Tensor], clean: Sequence[Tensor]) -> list[tuple[float, float]]:
+    pairs = [quality(image[None], truth[None]) for image, truth in zip(images, clean, strict=True)]
+    return [(float(psnr), float(ssim)) for psnr, ssim in pairs]
+
+
+def _table(rows: dict[str, list[tuple[float, float]]], names: Sequence[str], sigma: float, available: int) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    extent = f"the first {len(names)} of {available} test images" if available > len(names) else "the test images"
+    table = Table(
+        title=f"PSNR in dB / SSIM on {extent}, σ = {sigma:g}",
+        caption="each classical filter is tuned on every image for its best PSNR",
+        box=box.SIMPLE_HEAD,
+    )
+    own_columns = names if len(names) <= NAMED else ()
+    for heading in ("", *own_columns, "mean"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, scores in rows.items():
+        mean = tuple(sum(values) / len(scores) for values in zip(*scores, strict=True))
+        cells = [f"{psnr:.2f} / {ssim:.3f}" for psnr, ssim in (*scores[: len(own_columns)], mean)]
+        table.add_row(name, *cells, style="bold" if name == "this model" else "")
+    return table

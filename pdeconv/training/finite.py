@@ -1,0 +1,160 @@
+"""Noticing a loss that is not finite without waiting for the device, and saying where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from pdeconv.errors import PDEConvError
+from pdeconv.training.checkpoint import step_folder, steps_present
+from pdeconv.training.durable import sync_file
+from pdeconv.training.sampling import Batches
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from pdeconv.training.data import Source
+    from pdeconv.training.tasks import Task
+
+
+class NonFiniteError(PDEConvError):
+    """The loss became infinite or not a number."""
+
+    exit_status = 1
+
+
+class FiniteGuard:
+    """Watches the loss on the device. From the first one that is not finite the optimiser leaves the weights alone.
+
+    So nothing is read back in the training loop. At the next look (``log_every`` steps, and before each checkpoint) the
+    weights are still those that the bad batch met, and the batch can be made again, as it is a function of its step.
+    The fused optimisers skip a step when their ``found_inf`` is 1, the tensor that gradient scaling uses; with fp16 the
+    scaler owns it, and skips by itself.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        self._broken = torch.zeros((), device=device)
+        self._sound = torch.zeros((), device=device)
+        if all(group.get("fused") for group in optimizer.param_groups):
+            optimizer.found_inf = self._broken  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def watch(self, loss: Tensor, gradient_norm: Tensor | None) -> None:
+        """Take in the loss of a step (and the norm of its gradient), between its backward pass and its update."""
+        for value in (loss, gradient_norm):
+            if value is not None:
+                self._broken.copy_(torch.maximum(self._broken, (~torch.isfinite(value.detach())).float()))
+        self._sound += 1 - self._broken
+
+    def look(self, accelerator: Accelerator, signal: int) -> Look:
+        """Wait for the device, and tell all processes what happened on each since the last look."""
+        own = torch.stack((self._broken, self._sound, torch.full_like(self._sound, float(signal))))
+        self._sound.zero_()
+        rows = [tuple(row) for row in accelerator.gather(own[None]).tolist()]  # type: ignore[union-attr]
+        broken = [(int(sound), process) for process, (bad, sound, _) in enumerate(rows) if bad]
+        return Look(signal=int(max(row[2] for row in rows)), broken=min(broken) if broken else None)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look found: the signal that some process got, or 0; and where the loss was not finite.
+
+    ``broken`` is (good steps since the look before, process), of the process on which it broke first, or None.
+    """
+
+    signal: int
+    broken: tuple[int, int] | None
+
+
+def first_non_finite(model: nn.Module, compute_loss: Callable[[], Tensor]) -> str:
+    """Run ``compute_loss()`` and its gradient once more, and name the first layer of ``model`` that goes wrong."""
+    found: list[str] = []
+    handles = []
+    for name, module in model.named_modules():
+
+        def look(module, inputs, output, name=name):
+            if not found and not _finite(output):
+                cause = "its input was finite"
+                if not all(map(_finite, module.parameters(recurse=False))):
+                    cause = "its own weights are not finite"
+                elif not _finite(inputs):
+                    cause = "its input was not finite already"
+                found.append(f"the output of {name or 'the model'} ({type(module).__name__}) is not finite; {cause}")
+
+        handles.append(module.register_forward_hook(look))
+    try:
+        model.zero_grad(set_to_none=True)
+        with torch.compiler.set_stance("force_eager"):
+            loss = compute_loss()
+            if not found and torch.isfinite(loss):
+                loss.backward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    if found:
+        return found[0]
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not _finite(parameter.grad):
+            return f"every layer's output is finite, the gradient of {name} is not"
+    return "every layer's output is finite, so it is the loss itself, or random numbers inside the model"
+
+
+def report_non_finite(
+    step: int,
+    culprit: int,
+    task: Task,
+    model: nn.Module,
+    source: Source,
+    batches: Batches,
+    folder: Path,
+    accelerator: Accelerator,
+) -> NoReturn:
+    """Make the batch of ``step`` again, find the layer, save the batch, and raise. All processes take part.
+
+    Args:
+        step: the optimizer step whose loss was not finite, counted from 0.
+        culprit: the process on which it was so first; it is the one whose weights are still those of that step.
+        folder: of the run.
+    """
+    indices, seed = batches.at_step(step)
+    inputs, targets = source.batch(indices, seed)
+    loss_seed = batches.loss_seed(step)
+
+    def loss() -> Tensor:
+        there = inputs.to(accelerator.device), targets.to(accelerator.device)
+        return task.loss(model, *there, seed=loss_seed, first=batches.first)
+
+    model.train()
+    found = first_non_finite(accelerator.unwrap_model(model), loss)
+    path = folder / "nonfinite" / f"step_{step:08d}.pt"
+    if accelerator.process_index == culprit:
+        batch = {"inputs": inputs, "targets": targets, "indices": indices, "step": step}
+        save_batch(path, batch | {"seed": batches.seed, "loss_seed": loss_seed, "first": batches.first})
+    accelerator.wait_for_everyone()
+    good = steps_present(folder / "checkpoints")
+    last = step_folder(folder / "checkpoints", good[-1]) if good else "none yet"
+    message = f"the loss of step {step} (epoch {step // batches.per_epoch + 1}) is not finite: {found}"
+    advice = "try a smaller optimizer.lr, optimizer.clip_norm 1.0, or precision no"
+    if accelerator.process_index == culprit:
+        raise NonFiniteError(f"{message}; the batch is in {path}; last good checkpoint: {last}; {advice}")
+    raise NonFiniteError(f"stopped, as process {culprit} found a loss that is not finite at step {step}")
+
+
+def save_batch(path: Path, batch: dict[str, Tensor | int]) -> None:
+    """Keep the batch that broke a run; ``torch.load(path, weights_only=True)`` reads it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(batch, path)
+    sync_file(path)
+
+
+def _finite(value) -> bool:
+    if isinstance(value, Tensor):
+        return not (value.is_floating_point() or value.is_complex()) or bool(torch.isfinite(value).all())
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return True

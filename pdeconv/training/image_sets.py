@@ -1,0 +1,63 @@
+"""Denoising on a user's own pictures: one folder to train on, one to test on."""
+
+from pathlib import Path
+
+from pdeconv.errors import PDEConvError
+from pdeconv.training.config import DataConfig
+from pdeconv.training.data import Data
+from pdeconv.training.image_files import channels_of, image_size, list_images, read_image
+from pdeconv.training.photographs import Patches, WholeImages
+
+BYTES_PER_GIB = 2**30
+
+
+def load_images(config: DataConfig) -> Data:
+    """Pictures of any format and size below two folders, held in memory if they fit into ``memory_gib``.
+
+    Otherwise they are decoded whenever a batch needs them, by ``workers`` processes.
+    """
+    channels = channels_of(config.color)
+    if config.train is None or config.test is None:
+        raise PDEConvError("the data images needs two folders: give --data.train FOLDER and --data.test FOLDER")
+    train, test = list_images(config.train), list_images(config.test)
+    shared = {path.resolve() for path in train} & {path.resolve() for path in test}
+    if shared:
+        raise PDEConvError(
+            f"{len(shared)} of the test images are training images too, {min(shared)} among them; "
+            "give folders that do not overlap"
+        )
+    train_sizes = [image_size(path) for path in train]
+    test_sizes = [image_size(path) for path in test]
+    needed = sum(height * width for height, width in train_sizes + test_sizes) * channels * 4 / BYTES_PER_GIB
+    names = _names(test, Path(config.test))
+    if needed <= config.memory_gib:
+        return Data(
+            Patches.of(
+                [read_image(path, config.color) for path in train],
+                config.patch_size,
+                config.patches_per_epoch,
+                config.augment,
+            ),
+            WholeImages(tuple(read_image(path, config.color) for path in test), names),
+            channels,
+            None,
+        )
+    import torch
+
+    patches = Patches(
+        tuple(train),
+        torch.tensor(train_sizes),
+        config.patch_size,
+        config.patches_per_epoch,
+        config.augment,
+        config.color,
+        config.workers,
+    )
+    whole = WholeImages(tuple(test), names, config.color, config.workers, tuple(test_sizes))
+    return Data(patches, whole, channels, None)
+
+
+def _names(paths: list[Path], folder: Path) -> tuple[str, ...]:
+    """Short names: without the ending, unless two images would share one."""
+    short = tuple(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
+    return short if len(set(short)) == len(short) else tuple(path.relative_to(folder).as_posix() for path in paths)

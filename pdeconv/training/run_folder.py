@@ -1,0 +1,115 @@
+"""The folder of a run: opened only when nothing in it would be lost, with its configuration beside its results."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pdeconv.errors import PDEConvError
+from pdeconv.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, steps_present
+from pdeconv.training.config import TrainConfig
+from pdeconv.training.durable import replace_text
+
+CONFIG_BEING_WRITTEN = ".config.yaml.writing"
+FREE_ON_RESUME = {
+    "run",
+    "resume",
+    "evaluate_every",
+    "checkpoint_every",
+    "log_every",
+    "tensorboard",
+    "data.root",
+    "data.train",
+    "data.test",
+    "data.download",
+    "data.memory_gib",
+    "data.workers",
+    "denoising.compare",
+}
+"""Keys that may differ between a run and its continuation: the weights do not depend on them."""
+
+
+def as_plain(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as nested dictionaries, lists and primitives, every key present."""
+    return _plain(dataclasses.asdict(config))
+
+
+def find_start(config: TrainConfig) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint that a run continues from, or None for a new one; and warnings. Nothing is written.
+
+    Raises:
+        PDEConvError: the folder holds something already; or the run to continue was configured differently.
+    """
+    folder = Path(config.run)
+    if folder.exists() and not folder.is_dir():
+        raise PDEConvError(f"run: {config.run!r} is a file; give a folder with --run")
+    occupied = folder.is_dir() and any(path.name != CONFIG_BEING_WRITTEN for path in folder.iterdir())
+    if config.resume is None:
+        if occupied:
+            raise PDEConvError(
+                f"the run folder {config.run!r} is not empty and is never overwritten: "
+                "continue that run with --resume auto, or choose another --run"
+            )
+        return None, []
+    if config.resume == "auto":
+        return _find_newest(config, folder) if occupied else (None, [])
+    return _find_given(config, folder, occupied), []
+
+
+def _find_newest(config: TrainConfig, folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    saved = folder / "config.yaml"
+    checkpoint, warnings = newest_checkpoint(folder / "checkpoints")
+    if checkpoint is not None:
+        _require_same(config, checkpoint.training["config"])
+    elif saved.is_file():
+        _require_same(config, yaml.safe_load(saved.read_text()))
+    else:
+        raise PDEConvError(f"{config.run!r} is not empty, and no run is in it to resume; choose another --run")
+    return checkpoint, warnings
+
+
+def _find_given(config: TrainConfig, folder: Path, occupied: bool) -> Checkpoint:
+    path = Path(config.resume or "").resolve()
+    checkpoint = read_checkpoint(path)
+    if path.parent == (folder / "checkpoints").resolve():
+        newest = steps_present(folder / "checkpoints")[-1]
+        if checkpoint.step != newest:
+            raise PDEConvError(
+                f"the run {config.run!r} has a newer checkpoint, of step {newest}: continue with --resume auto, "
+                "or branch off into another --run"
+            )
+    elif occupied:
+        raise PDEConvError(f"the run folder {config.run!r} is not empty and is never overwritten: choose another --run")
+    _require_same(config, checkpoint.training["config"])
+    return checkpoint
+
+
+def _require_same(config: TrainConfig, saved: dict[str, Any]) -> None:
+    new, old = _flat(as_plain(config)), _flat(_plain(saved))
+    differing = [key for key in sorted(new | old) if key not in FREE_ON_RESUME and new.get(key) != old.get(key)]
+    if differing:
+        changes = ", ".join(f"{key} (was {old.get(key)!r}, now {new.get(key)!r})" for key in differing)
+        raise PDEConvError(f"cannot resume with another configuration: {changes}; give the old one, or another --run")
+
+
+def prepare_folder(config: TrainConfig) -> None:
+    """Create the folder and save the configuration in it; what is there already stays as it is."""
+    folder = Path(config.run)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "config.yaml").exists():  # comes first: it is what makes the folder a run's
+        replace_text(folder / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False))
+    (folder / "checkpoints").mkdir(exist_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    for name, value in content.items():
+        keys |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return keys

@@ -1,0 +1,91 @@
+"""evaluate.py: a checkpoint on its test set, and on a picture."""
+
+import pytest
+import torch
+from toy_run import ROOT, ToyNet, run_toy
+
+import evaluate
+from pdeconv.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pdeconv.training.config import parse_config
+from pdeconv.training.image_files import read_image, write_image
+from pdeconv.training.run_folder import as_plain
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate") / "run"
+    assert run_toy(folder, "--epochs", "1").status == 0
+    return folder
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.setattr(evaluate, "build_network", lambda config, channels, classes: ToyNet())
+
+
+def test_a_picture_is_denoised(run, toy, tmp_path, capsys):
+    write_image(tmp_path / "cat.png", torch.rand(1, 9, 13, generator=torch.Generator().manual_seed(0)))
+    arguments = ["--checkpoint", str(run), "--image", str(tmp_path / "cat.png"), "--output", str(tmp_path / "out")]
+    assert evaluate.main([*arguments, "--add_noise", "25"]) == 0
+    assert "PSNR" in capsys.readouterr().out
+    shapes = {path.name: tuple(read_image(path, "gray").shape) for path in (tmp_path / "out").iterdir()}
+    assert shapes == {
+        "cat_denoised.png": (1, 9, 13),
+        "cat_noisy.png": (1, 9, 13),
+        "cat_before_after.png": (1, 9, 26),
+    }
+
+
+def test_the_checkpoint_may_be_named_in_three_ways(run):
+    for path in (run, run / "checkpoints", run / "checkpoints" / "best"):
+        assert evaluate.find_checkpoint(path).step == read_checkpoint(run / "checkpoints" / "best").step
+
+
+def test_the_test_set_is_measured(run, toy, tmp_path, capsys, monkeypatch):
+    from toy_run import ToyTask, toy_data
+
+    monkeypatch.setattr(evaluate, "load_data", toy_data)
+    monkeypatch.setattr(evaluate, "create_task", lambda config, data: ToyTask())
+    assert evaluate.main(["--checkpoint", str(run), "--output", str(tmp_path)]) == 0
+    assert "7 test images of photographs" in capsys.readouterr().out
+
+
+def test_a_picture_is_classified(monkeypatch, tmp_path, capsys):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    arguments = ["--task", "classification", "--model.name", "m", "--data.name", "digits", "--run", "r"]
+    names = tuple(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+    about = {"config": as_plain(parse_config(arguments)), "step": 3, "channels": 1, "classes": names}
+    folder = write_checkpoint(tmp_path, Checkpoint(dict(network.state_dict()), None, about))
+    monkeypatch.setattr(evaluate, "build_network", lambda config, channels, classes: network)
+    write_image(tmp_path / "digit.png", torch.rand(1, 20, 20))
+    assert evaluate.main(["--checkpoint", str(folder), "--image", str(tmp_path / "digit.png")]) == 0
+    text = capsys.readouterr().out
+    assert text.count("%") == 5 and any(name in text for name in names)
+
+
+def test_a_real_run_from_configuration_to_picture(tmp_path):
+    """The shipped denoiser, its data and its task, at a tiny size: every part meets every other."""
+    import subprocess
+    import sys
+
+    train = ["train.py", "--config", "configs/quickstart_denoise.yaml", "--run", str(tmp_path / "run"), "--epochs", "1"]
+    train += ["--data.patches_per_epoch", "4", "--batch_size", "2", "--data.patch_size", "16"]
+    train += ["--denoising.compare", "false", "--model.steps", "1"]
+    done = subprocess.run([sys.executable, *train], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    opened = done.stdout.split("to open:")[1].split()
+    assert len(opened) >= 5 and (tmp_path / "run" / "pictures" / "before_after.png").exists()
+    wrong = [sys.executable, *train[:-1], "1", "--model.name", "reaction_difusion_denoiser", "--run", str(tmp_path / "w")]
+    done = subprocess.run(wrong, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and not (tmp_path / "w").exists()
+    assert "did you mean 'reaction_diffusion_denoiser'?" in done.stderr
+
+
+def test_a_missing_checkpoint_or_image_is_one_line(run, toy, capsys):
+    from pdeconv.training.command_line import run_program
+
+    for arguments in (["--checkpoint", "nowhere"], ["--checkpoint", str(run), "--image", "nothing.png"]):
+        with pytest.raises(SystemExit) as stopped:
+            run_program("evaluate.py", lambda arguments=arguments: evaluate.main(arguments))
+        err = capsys.readouterr().err
+        assert stopped.value.code == 2 and err.count("\n") == 1 and "no" in err

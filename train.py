@@ -1,0 +1,210 @@
+"""Train a PDE network: ``python train.py --config configs/NAME.yaml [--KEY VALUE ...]``; ``--help`` lists the keys.
+
+Several processes: ``torchrun --nproc_per_node 2 train.py …`` (DDP), or ``accelerate launch … train.py …`` (DDP, FSDP).
+Everything lands in the folder ``run``; a run that was killed continues with ``--resume auto``.
+"""
+
+import math
+import os
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+
+from pdeconv.training.checkpoint import (
+    point_best,
+    prune_checkpoints,
+    step_folder,
+    tidy_checkpoints,
+    write_checkpoint,
+)
+from pdeconv.training.command_line import run_program
+from pdeconv.training.config import TrainConfig, parse_config
+from pdeconv.training.data import load_data
+from pdeconv.training.evaluation import evaluate
+from pdeconv.training.finish import finish_run
+from pdeconv.training.finite import FiniteGuard, report_non_finite
+from pdeconv.training.interrupt import noted_interrupts
+from pdeconv.training.metrics_log import MetricsLog
+from pdeconv.training.network import build_network
+from pdeconv.training.optimization import WeightAverage, build_optimizer, learning_rate
+from pdeconv.training.progress import Display
+from pdeconv.training.run_folder import as_plain, find_start, prepare_folder
+from pdeconv.training.sampling import Batches
+from pdeconv.training.state import Position, TrainingState
+from pdeconv.training.tasks import create_task
+
+
+def train(config: TrainConfig) -> int:
+    """Run a configuration, from its start or from a checkpoint, to its end; returns the exit status."""
+    # ---- Where the run starts. Nothing is written before everything has been checked.
+    checkpoint, warnings = find_start(config)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    accelerator = start_accelerator(config.precision)
+    device, main = accelerator.device, accelerator.is_main_process
+    process, processes = accelerator.process_index, accelerator.num_processes
+
+    # ---- Data and batches. The seed and the step decide what a batch holds, whoever computes which part of it.
+    with accelerator.local_main_process_first():  # so that only one process downloads
+        data = load_data(config.data, config.task, config.seed)
+    batches = Batches(len(data.train), config.batch_size, config.seed, process, processes)
+    total = batches.per_epoch * config.epochs
+
+    # ---- The network, the task, and what moves the weights.
+    torch.manual_seed(config.seed)
+    network = build_network(config.model, data.channels, data.classes).to(device)
+    task = create_task(config, data)
+    if config.channels_last:
+        network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if processes > 1 and device.type == "cuda":
+        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    if config.compile:
+        network.compile()  # in place, so the weights keep their names
+    model, optimizer = accelerator.prepare(network, build_optimizer(network, config.optimizer))
+    if accelerator.distributed_type == DistributedType.FSDP:
+        network = model  # its shards meet only in the wrapper
+    average = WeightAverage(model, config.ema) if config.ema is not None else None
+    guard = FiniteGuard(optimizer.optimizer, device)
+    torch.manual_seed(config.seed + process)  # dropout and the like differ between processes
+
+    # ---- The run folder, and what the checkpoint holds.
+    state = TrainingState(model, optimizer.optimizer, average, accelerator)
+    position = Position(torch.zeros((), device=device)) if checkpoint is None else state.restore(checkpoint)
+    accelerator.wait_for_everyone()  # all have looked into the folder before one writes
+    folder, checkpoints = Path(config.run), Path(config.run) / "checkpoints"
+    if position.best_step is not None and not step_folder(checkpoints, position.best_step).exists():
+        position.best = position.best_step = None  # branched off from another run, where its best stays
+    log = None
+    if main:
+        prepare_folder(config)
+        tidy_checkpoints(checkpoints, position.step, position.best_step)
+        log = MetricsLog(folder, position.step, config.tensorboard)
+
+    def save() -> None:
+        epoch, batch = divmod(position.step, batches.per_epoch)
+        about = {"config": as_plain(config), "channels": data.channels, "classes": data.classes}
+        content = state.capture(position, about | {"epoch": epoch, "batch": batch})
+        if content is None:
+            return
+        write_checkpoint(checkpoints, content)  # and read back, before older ones go
+        if position.best_step is not None:
+            point_best(checkpoints, position.best_step)
+        prune_checkpoints(checkpoints, position.best_step)
+
+    display = Display(total, position.step, visible=main)
+    for warning in warnings:
+        display.say(f"warning: {warning}")
+    display.say(f"{config.model.name}, {sum(weight.numel() for weight in network.parameters()):,} parameters")
+    display.say(f"{config.data.name}, {len(data.train)} samples an epoch, {len(data.test)} test images")
+    display.say(f"{config.epochs} epochs of {batches.per_epoch} steps on {processes} x {device.type}, into {folder}")
+    if checkpoint is not None:
+        display.say(f"resumed at step {position.step} of {total}")
+
+    # ---- The loop. The device is waited for only every log_every steps, and before evaluating and saving.
+    with noted_interrupts() as interrupt:
+        looked, stopped_by = position.step, 0
+        for epoch in range(position.step // batches.per_epoch, config.epochs):
+            model.train()
+            tick = time.perf_counter()
+            order = batches.epoch(epoch, start=position.step % batches.per_epoch)
+            for inputs, targets in data.train.iterate(order):
+                rate = learning_rate(config.optimizer, position.step, total)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                inputs, targets = inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+                if config.channels_last:
+                    inputs = inputs.contiguous(memory_format=torch.channels_last)
+                loss = task.loss(model, inputs, targets, seed=batches.loss_seed(position.step), first=batches.first)
+                accelerator.backward(loss)
+                norm = None
+                if config.optimizer.clip_norm is not None:
+                    norm = accelerator.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
+                guard.watch(loss, norm if config.precision != "fp16" else None)  # fp16's scaled gradients may overflow
+                optimizer.step()
+                optimizer.zero_grad()
+                position.step += 1
+                position.loss_sum += loss.detach()
+                if average is not None:
+                    average.update(position.step)
+
+                batch = position.step - epoch * batches.per_epoch
+                ends = batch == batches.per_epoch
+                due = config.checkpoint_every is not None and position.step % config.checkpoint_every == 0
+                asked = interrupt.signal if processes == 1 else 0  # several processes agree at the next look
+                if not (ends or due or asked or position.step % config.log_every == 0):
+                    continue
+                seen = guard.look(accelerator, interrupt.signal)
+                if seen.broken is not None:
+                    display.close()
+                    report_non_finite(
+                        looked + seen.broken[0], seen.broken[1], task, model, data.train, batches, folder, accelerator
+                    )
+                looked, stopped_by = position.step, seen.signal
+                now = time.perf_counter()
+                position.seconds, tick = position.seconds + now - tick, now
+                speed = batch * config.batch_size / position.seconds
+                shown = {"epoch": f"{epoch + 1}/{config.epochs}", "loss": f"{position.loss_sum.item() / batch:.4f}"}
+                shown |= {"lr": f"{rate:.1e}", "images/s": f"{speed:.0f}"}
+                if position.best is not None:
+                    shown |= {f"best {task.headline}": f"{position.best:.4g}"}
+                display.update(position.step, shown)
+                if ends or stopped_by:
+                    break
+                if due:
+                    save()
+                    tick = time.perf_counter()
+
+            # ---- The end of an epoch: a line in metrics.jsonl, an evaluation, a checkpoint.
+            if ends:
+                mean = accelerator.gather(position.loss_sum[None] / batches.per_epoch).mean().item()  # pyright: ignore
+                values = {"loss": mean, "lr": rate, "images_per_s": speed, "seconds": position.seconds}
+                if log is not None:
+                    log.append("train", position.step, epoch + 1, values)
+                position.loss_sum, position.seconds = torch.zeros((), device=device), 0.0
+            if ends and ((epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs):
+                with average.applied() if average is not None else nullcontext():
+                    _, summary = evaluate(task, network, data.test, accelerator, config.batch_size)
+                if log is not None:
+                    log.append("test", position.step, epoch + 1, summary)
+                reached = summary[task.headline]
+                if math.isfinite(reached) and (position.best is None or reached > position.best):
+                    position.best, position.best_step = reached, position.step
+                shown |= {name: f"{value:.4g}" for name, value in summary.items()}
+            if ends:
+                display.update(position.step, shown, end_of_epoch=True)
+            save()
+            if stopped_by:
+                break
+    display.close()
+
+    if stopped_by and position.step < total:
+        again = f"python train.py --config {folder / 'config.yaml'} --resume auto"
+        display.say(f"stopped by signal {stopped_by} and saved at step {position.step} of {total}; continue: {again}")
+        accelerator.end_training()
+        return 128 + stopped_by
+    accelerator.wait_for_everyone()  # the last checkpoint is there
+    finish_run(config, accelerator, data, task, model, network, position, display)
+    accelerator.end_training()
+    return 0
+
+
+def start_accelerator(precision: str) -> Accelerator:
+    """The device, the precision and the processes; several processes without a GPU run on the CPU over gloo."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    cpu = "LOCAL_RANK" in os.environ and (found is None or found.type == "mps")  # accelerate needs to be told
+    return Accelerator(mixed_precision=precision, cpu=cpu)
+
+
+def main(argv: list[str]) -> int:
+    """Train as the command line says."""
+    return train(parse_config(argv))
+
+
+if __name__ == "__main__":
+    run_program("train.py", lambda: main(sys.argv[1:]))
