@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pdeconv.coefficient import ConvVelocity, PerChannel
 from pdeconv.control import CFL, Fixed
-from pdeconv.errors import PDEConvError
+from pdeconv.errors import PDEConvError, checked_count, checked_type
 from pdeconv.evolve import Evolve
 from pdeconv.grid import Grid
 from pdeconv.steps import Euler, Heun
@@ -49,6 +49,9 @@ class PDEBlock(nn.Module):
         super().__init__()
         if evolve is not None and grid is not None:
             raise PDEConvError("PDEBlock takes the grid from evolve; give one of evolve and grid, not both.")
+        channels = checked_count("PDEBlock", "channels", channels)
+        if evolve is not None:
+            checked_type("PDEBlock", evolve, Evolve, "give for example Evolve(Euler(term), duration=1.0)")
         if evolve is None:
             grid = Grid() if grid is None else grid
             diffusion = Diffusion(PerChannel(channels, ceiling=1.0, initial=0.1, device=device, dtype=dtype), grid)

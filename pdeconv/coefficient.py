@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from pdeconv.errors import PDEConvError
+from pdeconv.errors import PDEConvError, checked_count, checked_number
 from pdeconv.grid import Grid
 from pdeconv.stencil import extend, squared_gradient
 
@@ -31,14 +31,21 @@ class Coefficient(nn.Module, ABC):
         return f"ceiling={self.ceiling:g}"
 
 
-def _checked_ceiling(name: str, ceiling: float) -> float:
-    if not (math.isfinite(ceiling) and ceiling > 0):
-        raise PDEConvError(f"{name} needs a positive, finite ceiling, but got {ceiling}.")
-    return float(ceiling)
+def _per_channel(values: Tensor, u: Tensor) -> Tensor:
+    """Values (…, C), shaped (…, C, 1, …) and typed to multiply the state ``u``."""
+    if values.shape[-1] != 1:  # one value is shared by all channels
+        _check_channels(values.shape[-1], u)
+    return values.to(u.dtype).reshape(*values.shape, *(1,) * (u.dim() - 2))
+
+
+def _check_channels(channels: int, u: Tensor) -> None:
+    if u.shape[1] != channels:
+        raise PDEConvError(f"The coefficient was built for {channels} channels, but the state has {u.shape[1]}.")
 
 
 def _checked_initial(name: str, initial: float, ceiling: float) -> float:
-    if not 0 < initial < ceiling:
+    """The logit of initial / ceiling."""
+    if not checked_number(name, "initial", initial) < ceiling:
         raise PDEConvError(f"{name} needs 0 < initial < ceiling, but got initial={initial} with ceiling={ceiling}.")
     return math.log(initial / (ceiling - initial))
 
@@ -56,9 +63,7 @@ class Constant(Coefficient):
 
     def __init__(self, value: float) -> None:
         super().__init__()
-        if not (math.isfinite(value) and value >= 0):
-            raise PDEConvError(f"Constant needs a finite value of at least 0, but got {value}.")
-        self.ceiling = float(value)
+        self.ceiling = checked_number("Constant", "value", value, zero_too=True)
 
     def forward(self, u: Tensor, grid: Grid) -> Tensor:
         return u.new_full((), self.ceiling)
@@ -90,12 +95,13 @@ class PerChannel(Coefficient):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.ceiling = _checked_ceiling("PerChannel", ceiling)
+        self.ceiling = checked_number("PerChannel", "ceiling", ceiling)
         start = _checked_initial("PerChannel", ceiling / 2 if initial is None else initial, ceiling)
+        channels = checked_count("PerChannel", "channels", channels)
         self.weight = nn.Parameter(torch.full((channels,), start, device=device, dtype=dtype))
 
     def forward(self, u: Tensor, grid: Grid) -> Tensor:
-        return (self.ceiling * torch.sigmoid(self.weight)).to(u.dtype).reshape(1, -1, *(1,) * grid.dims)
+        return _per_channel(self.ceiling * torch.sigmoid(self.weight[None]), u)
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, ceiling={self.ceiling:g}"
@@ -132,18 +138,17 @@ class PeronaMalik(Coefficient):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if not (math.isfinite(contrast) and contrast > 0):
-            raise PDEConvError(f"PeronaMalik needs a positive contrast, but got {contrast}.")
-        self.ceiling = _checked_ceiling("PeronaMalik", ceiling)
+        channels = checked_count("PeronaMalik", "channels", channels)
+        contrast = checked_number("PeronaMalik", "contrast", contrast)
+        self.ceiling = checked_number("PeronaMalik", "ceiling", ceiling)
         self.log_contrast = nn.Parameter(torch.full((channels,), math.log(contrast), device=device, dtype=dtype))
         start = _checked_initial("PeronaMalik", 0.9 * ceiling, ceiling)
         self.weight = nn.Parameter(torch.full((channels,), start, device=device, dtype=dtype))
 
     def forward(self, u: Tensor, grid: Grid) -> Tensor:
-        shape = (1, -1, *(1,) * grid.dims)
-        slowness = torch.exp(-2 * self.log_contrast).to(u.dtype).reshape(shape)
-        highest = (self.ceiling * torch.sigmoid(self.weight)).to(u.dtype).reshape(shape)
-        return highest / (1 + squared_gradient(u, grid) * slowness)
+        sharpness = _per_channel(torch.exp(-self.log_contrast[None]), u)
+        highest = _per_channel(self.ceiling * torch.sigmoid(self.weight[None]), u)
+        return highest / (1 + squared_gradient(u * sharpness, grid))  # 1/λ² itself leaves the range of float16
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, ceiling={self.ceiling:g}"
@@ -172,11 +177,12 @@ class PerChannelVelocity(Coefficient):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.ceiling = _checked_ceiling("PerChannelVelocity", ceiling)
+        self.ceiling = checked_number("PerChannelVelocity", "ceiling", ceiling)
+        channels, dims = checked_count("PerChannelVelocity", "channels", channels), Grid(dims=dims).dims
         self.weight = nn.Parameter(torch.zeros(dims, channels, device=device, dtype=dtype))
 
     def forward(self, u: Tensor, grid: Grid) -> Tensor:
-        return (self.ceiling * torch.tanh(self.weight)).to(u.dtype).reshape(1, *self.weight.shape, *(1,) * grid.dims)
+        return _per_channel(self.ceiling * torch.tanh(self.weight[None]), u)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, ceiling={self.ceiling:g}, dims={self.weight.shape[0]}"
@@ -211,14 +217,17 @@ class ConvVelocity(Coefficient):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0 or kernel_size < 1:
-            raise PDEConvError(f"ConvVelocity needs an odd kernel_size, but got {kernel_size}.")
-        self.ceiling = _checked_ceiling("ConvVelocity", ceiling)
+        channels, dims = checked_count("ConvVelocity", "channels", channels), Grid(dims=dims).dims
+        kernel_size = checked_count("ConvVelocity", "kernel_size", kernel_size, odd=True)
+        self.ceiling = checked_number("ConvVelocity", "ceiling", ceiling)
         self.dims, self.radius = dims, kernel_size // 2
         convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dims]
         self.conv = convolution(channels, channels * dims, kernel_size, groups=channels, device=device, dtype=dtype)
 
     def forward(self, u: Tensor, grid: Grid) -> Tensor:
+        _check_channels(self.conv.in_channels, u)
+        if self.dims != grid.dims:
+            raise PDEConvError(f"ConvVelocity(dims={self.dims}) is on a grid of {grid.dims} axes; make dims the same.")
         extended = u
         for axis in grid.axes:
             extended = extend(extended, axis, grid.boundary, self.radius)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdeconv.errors import PDEConvError, StabilityError
+from pdeconv.errors import PDEConvError, StabilityError, checked_count, checked_number
 from pdeconv.steps import Step
 
 _ROUNDING = 1 + 1e-6  # a dt that equals the limit but for rounding is at the limit, not beyond it
@@ -177,12 +177,11 @@ class Measured(Control):
 
 
 def _check_count(name: str, n: int) -> None:
-    if not isinstance(n, int) or n < 1:
-        raise PDEConvError(f"{name} needs a whole number of steps of at least 1, but got {n!r}.")
+    checked_count(name, "steps", n)
 
 
 def _check_safety(name: str, safety: float) -> None:
-    if not 0 < safety <= 1:
+    if not checked_number(name, "safety", safety) <= 1:
         raise PDEConvError(f"{name} needs 0 < safety ≤ 1, but got {safety}.")
 
 

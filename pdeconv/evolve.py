@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pdeconv.control import CFL, Control
-from pdeconv.errors import PDEConvError, StabilityError
+from pdeconv.errors import PDEConvError, StabilityError, checked_number, checked_type
+from pdeconv.grid import check_state
 from pdeconv.steps import Step
 from pdeconv.terms import Term
 
@@ -59,12 +60,11 @@ class Evolve(nn.Module):
         super().__init__()
         if not isinstance(step, Step):
             raise PDEConvError(f"Evolve needs a Step, but got {type(step).__name__}; wrap a term as Euler(term).")
-        if not (isinstance(duration, int | float) and math.isfinite(duration) and duration > 0):
-            raise PDEConvError(f"Evolve needs a positive, finite duration, but got {duration!r}.")
         if memory not in get_args(Memory):
             raise PDEConvError(f"Evolve has no memory {memory!r}; choose one of {', '.join(get_args(Memory))}.")
-        self.step, self.duration, self.memory = step, float(duration), memory
+        self.step, self.duration, self.memory = step, checked_number("Evolve", "duration", duration), memory
         self.control = CFL() if control is None else control
+        checked_type("Evolve", self.control, Control, "give for example CFL() or Fixed(4)")
         self.steps = self.control.count(step, self.duration)
         self._grids = tuple({m.grid for m in step.modules() if isinstance(m, Term) and m.grid is not None})
 
@@ -83,6 +83,7 @@ class Evolve(nn.Module):
         return Trajectory(torch.stack([time.expand_as(times[-1]) for time in times]), tuple(states))
 
     def _march(self, u: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        check_state(u)
         for grid in self._grids:
             grid.check(u)
         elapsed = _clock(u)

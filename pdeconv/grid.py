@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, get_args
 
 from torch import Tensor
 
-from pdeconv.errors import PDEConvError
+from pdeconv.errors import PDEConvError, checked_number, checked_type
 
 Boundary = Literal["neumann", "periodic", "dirichlet", "reflect"]
 
@@ -41,13 +41,18 @@ class Grid:
     dims: int = 2
 
     def __post_init__(self) -> None:
-        if not isinstance(self.spacing, int | float):
-            object.__setattr__(self, "spacing", tuple(float(dx) for dx in self.spacing))
-            object.__setattr__(self, "dims", len(self.spacings))
-        if self.dims not in (1, 2, 3):
-            raise PDEConvError(f"Grid needs 1, 2 or 3 spatial axes, but got {self.dims}.")
-        if not all(math.isfinite(dx) and dx > 0 for dx in self.spacings):
-            raise PDEConvError(f"Grid needs a positive, finite spacing, but got spacing={self.spacing}.")
+        if isinstance(self.spacing, Real):
+            object.__setattr__(self, "spacing", checked_number("Grid", "spacing", self.spacing))
+        elif isinstance(self.spacing, Iterable) and not isinstance(self.spacing, str):
+            spacings = tuple(checked_number("Grid", "spacing", dx) for dx in self.spacing)
+            if self.dims not in (2, len(spacings)):  # 2 is the default
+                raise PDEConvError(f"Grid got {len(spacings)} spacings for dims={self.dims}; give one per axis.")
+            object.__setattr__(self, "spacing", spacings)
+            object.__setattr__(self, "dims", len(spacings))
+        else:
+            raise PDEConvError(f"Grid needs a number or one number per axis for spacing, but got {self.spacing!r}.")
+        if self.dims not in (1, 2, 3) or not isinstance(self.dims, int):
+            raise PDEConvError(f"Grid needs 1, 2 or 3 spatial axes, but got {self.dims!r}.")
         if self.boundary not in get_args(Boundary):
             raise PDEConvError(
                 f"Grid has no boundary {self.boundary!r}; choose one of {', '.join(get_args(Boundary))}."
@@ -56,8 +61,8 @@ class Grid:
     @property
     def spacings(self) -> tuple[float, ...]:
         """The spacing along each axis."""
-        if isinstance(self.spacing, int | float):
-            return (float(self.spacing),) * self.dims
+        if isinstance(self.spacing, float):
+            return (self.spacing,) * self.dims
         return tuple(self.spacing)
 
     @property
@@ -71,9 +76,28 @@ class Grid:
             expected = "(B, C, " + ", ".join("DHW"[3 - self.dims :]) + ")"
             raise PDEConvError(
                 f"Expected a state of shape {expected} on a grid of {self.dims} spatial axes, but got shape "
-                f"{tuple(u.shape)}; reshape it, or use Grid(dims={max(1, u.dim() - 2)})."
+                f"{tuple(u.shape)}; reshape it, or use Grid(dims={min(3, max(1, u.dim() - 2))})."
             )
-        if not u.is_floating_point():
-            raise PDEConvError(f"Expected a floating-point state, but got {u.dtype}; convert it with u.float().")
-        if 0 in u.shape[2:]:
-            raise PDEConvError(f"Expected at least one cell along every axis, but got shape {tuple(u.shape)}.")
+        check_state(u)
+
+
+def check_state(u: Tensor) -> None:
+    """Raise ``PDEConvError`` unless ``u`` is a real floating (B, C, *S) state of 1 to 3 spatial axes."""
+    if not isinstance(u, Tensor):
+        raise PDEConvError(f"Expected a tensor (B, C, *S), but got {type(u).__name__}.")
+    if u.dim() not in (3, 4, 5):
+        raise PDEConvError(f"Expected a state (B, C, *S) of 1 to 3 spatial axes, but got shape {tuple(u.shape)}.")
+    if not u.is_floating_point():
+        raise PDEConvError(f"Expected a floating-point state, but got {u.dtype}; convert it with u.float().")
+    if 0 in u.shape[1:]:
+        raise PDEConvError(
+            f"Expected at least one channel and one cell along every axis, but got shape {tuple(u.shape)}."
+        )
+
+
+def checked_grid(owner: str, grid: Grid | None) -> Grid:
+    """``grid``, or the default. Raises ``PDEConvError`` for anything else."""
+    if grid is None:
+        return Grid()
+    checked_type(owner, grid, Grid, "give for example Grid(boundary='periodic')")
+    return grid

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pdeconv.errors import PDEConvError
+from pdeconv.errors import PDEConvError, checked_count, checked_number
 
 
 class Influence(nn.Module, ABC):
@@ -87,10 +88,13 @@ class RationalInfluence(Influence):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if power < 1 or power & (power - 1):
-            raise PDEConvError(f"RationalInfluence needs a power of two, but got power={power}.")
-        if not scales or not all(math.isfinite(s) and s > 0 for s in scales):
-            raise PDEConvError(f"RationalInfluence needs positive scales, but got {scales}.")
+        name = type(self).__name__
+        features, power = checked_count(name, "features", features), checked_count(name, "power", power)
+        if power & (power - 1):
+            raise PDEConvError(f"{name} needs a power of two, but got power={power}.")
+        if not isinstance(scales, Sequence) or isinstance(scales, str) or not scales:
+            raise PDEConvError(f"{name} needs a tuple of at least one scale, but got scales={scales!r}.")
+        scales = tuple(checked_number(name, "scale", scale) for scale in scales)
         self.power = power
         logs = torch.tensor([math.log(s) for s in scales], dtype=torch.float32)
         self.log_scale = nn.Parameter(logs.repeat(features, 1).to(device=device, dtype=dtype))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 
 import torch
@@ -29,13 +30,15 @@ def laplacian_basis(size: int, boundary: Boundary, dtype: torch.dtype, device: t
         >>> torch.allclose(forward @ inverse, torch.eye(4, dtype=torch.float64))
         True
     """
-    return tuple(part.to(dtype=dtype, device=device) for part in _laplacian_basis_float64(size, boundary))
+    # While exporting or compiling tensors are fake, and must not stay in a cache.
+    build = _build_laplacian_basis if torch.compiler.is_compiling() else _laplacian_basis
+    return tuple(part.to(dtype=dtype, device=device) for part in build(size, boundary))
 
 
-@lru_cache(maxsize=64)
-def _laplacian_basis_float64(size: int, boundary: Boundary) -> tuple[Tensor, Tensor, Tensor]:
-    # Built in float64 on the CPU whatever the caller's context: rounding of the basis must not limit a float64 solve.
-    with torch.device("cpu"), torch.no_grad():
+def _build_laplacian_basis(size: int, boundary: Boundary) -> tuple[Tensor, Tensor, Tensor]:
+    # Built in float64 on the CPU whatever the caller's context: rounding of the basis must not limit a float64 solve,
+    # and tensors made in inference mode could not train later.
+    with torch.device("cpu"), torch.no_grad(), _usable_in_training():
         cell = torch.arange(size, dtype=torch.float64)
         mode = cell[:, None]
         if boundary == "neumann" or (size == 1 and boundary == "reflect"):
@@ -50,13 +53,22 @@ def _laplacian_basis_float64(size: int, boundary: Boundary) -> tuple[Tensor, Ten
         else:
             frequency = (cell + 1) // 2
             phase = 2 * math.pi * frequency[:, None] * cell / size
-            inverse = torch.where(mode.long() % 2 == 1, torch.sin(phase), torch.cos(phase)).T
+            # The zigzag of an even size has no sine: it would be zero at every cell.
+            odd = (mode.long() % 2 == 1) & (2 * frequency[:, None] != size)
+            inverse = torch.where(odd, torch.sin(phase), torch.cos(phase)).T
             angle = 2 * math.pi * frequency / size
         weight = _cell_weights(size, boundary)
         # The columns are orthogonal in the inner product of the cell weights.
         scale = (weight[:, None] * inverse.square()).sum(0).rsqrt()
         inverse = inverse * scale
         return (inverse * weight[:, None]).T.contiguous(), inverse.contiguous(), -2 + 2 * torch.cos(angle)
+
+
+_laplacian_basis = lru_cache(maxsize=64)(_build_laplacian_basis)
+
+
+def _usable_in_training() -> AbstractContextManager:
+    return nullcontext() if torch.compiler.is_compiling() else torch.inference_mode(False)
 
 
 def _cell_weights(size: int, boundary: Boundary) -> Tensor:
@@ -110,7 +122,7 @@ def conjugate_gradient(
     *,
     weights: Tensor | None = None,
     tolerance: float | None = None,
-    max_iterations: int = 200,
+    max_iterations: int | None = None,
 ) -> Tensor:
     """Solve M x = b for each sample, M symmetric positive definite in the inner product of ``weights``.
 
@@ -119,7 +131,8 @@ def conjugate_gradient(
         b: Right-hand side (B, C, *S).
         weights: Positive cell weights of the inner product; None for the usual one.
         tolerance: Residual norm relative to ‖b‖ at which a sample is done; by default 10 machine epsilons.
-        max_iterations: Limit of iterations. Under ``torch.compile`` all of them run: nothing may wait for the device.
+        max_iterations: Limit of iterations, by default 2000. Under ``torch.compile`` all of them run, by default 100:
+            nothing may wait for the device.
 
     References:
         M. R. Hestenes, E. Stiefel. Methods of conjugate gradients for solving linear systems. J. Res. NBS 49, 1952.
@@ -129,9 +142,14 @@ def conjugate_gradient(
         product = x * y if weights is None else x * y * weights
         return product.flatten(1).sum(1)
 
+    if max_iterations is None:
+        max_iterations = 100 if torch.compiler.is_compiling() else 2000
     tolerance = 10 * torch.finfo(b.dtype).eps if tolerance is None else tolerance
+    # Squares of very large or small values leave the range of floating point: solve for b of size 1.
+    size = b.abs().flatten(1).amax(1)
+    size = per_sample(torch.where(size > 0, size, 1.0), b)
     x = torch.zeros_like(b)
-    residual = direction = b
+    residual = direction = b / size
     squared = dot(residual, residual)
     goal = squared * tolerance**2
     for iteration in range(max_iterations):
@@ -147,7 +165,7 @@ def conjugate_gradient(
         previous, squared = squared, dot(residual, residual)
         momentum = torch.where(active, squared / torch.where(active, previous, 1.0), 0.0)
         direction = residual + per_sample(momentum, b) * direction
-    return x
+    return x * size
 
 
 def implicit_solve(matvec: Callable[[Tensor], Tensor], b: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pdeconv.coefficient import ConvVelocity, PerChannel
 from pdeconv.control import Fixed
-from pdeconv.errors import PDEConvError
+from pdeconv.errors import checked_count
 from pdeconv.evolve import Evolve, Trajectory
 from pdeconv.grid import Grid
 from pdeconv.models.pyramid import default_norm, pyramid_trajectory
@@ -24,7 +24,7 @@ class ADRClassifier(nn.Module):
     """Classifies images by features that spread, move and react, u_t = κΔu − v(u)·∇u + s u(1 − u²).
 
     Each level mixes channels by two convolutions, squashes the features into [−1, 1], and evolves them for one unit
-    of time by Strang splitting: Crank–Nicolson diffusion, Heun advection, SSPRK3 reaction. All three keep [−1, 1],
+    of time by Strang splitting: Crank–Nicolson diffusion, SSPRK3 reaction, Heun advection. All three keep [−1, 1],
     by their ceilings, whatever the weights. From level to level the resolution halves and the channels double.
 
     Args:
@@ -57,11 +57,9 @@ class ADRClassifier(nn.Module):
         norm_layer: Callable[[int], nn.Module] = default_norm,
     ) -> None:
         super().__init__()
-        if min(in_channels, num_classes, channels, depth, steps) < 1:
-            raise PDEConvError(
-                "adr_classifier needs in_channels, num_classes, channels, depth and steps of at least 1, but got "
-                f"{in_channels}, {num_classes}, {channels}, {depth} and {steps}."
-            )
+        sizes = dict(in_channels=in_channels, num_classes=num_classes, channels=channels, depth=depth, steps=steps)
+        for option, value in sizes.items():
+            checked_count("adr_classifier", option, value)
         widths = [in_channels] + [channels * 2**level for level in range(depth)]
         self.levels = nn.ModuleList(
             nn.Sequential(
@@ -101,4 +99,5 @@ def advection_diffusion_reaction(channels: int, steps: int, grid: Grid | None = 
     diffusion = CrankNicolson(Diffusion(PerChannel(channels, ceiling=0.5, initial=0.1), grid))
     advection = Heun(Advection(ConvVelocity(channels, ceiling=0.5, dims=grid.dims), grid))
     reaction = SSPRK3(Reaction(Bistable(PerChannel(channels, ceiling=0.5, initial=0.25))))
-    return Evolve(Strang(diffusion, advection, reaction), duration=1.0, control=Fixed(steps))
+    # The last part acts once a step, the others twice: the dearest comes last.
+    return Evolve(Strang(diffusion, reaction, advection), duration=1.0, control=Fixed(steps))

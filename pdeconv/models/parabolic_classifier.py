@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from pdeconv.control import Fixed
-from pdeconv.errors import PDEConvError
+from pdeconv.errors import checked_count
 from pdeconv.evolve import Evolve, Trajectory
 from pdeconv.models.pyramid import default_norm, pyramid_trajectory
 from pdeconv.models.registry import register_model
@@ -52,11 +52,9 @@ class ParabolicClassifier(nn.Module):
         norm_layer: Callable[[int], nn.Module] = default_norm,
     ) -> None:
         super().__init__()
-        if min(in_channels, num_classes, channels, depth, steps) < 1:
-            raise PDEConvError(
-                "parabolic_classifier needs in_channels, num_classes, channels, depth and steps of at least 1, but got "
-                f"{in_channels}, {num_classes}, {channels}, {depth} and {steps}."
-            )
+        sizes = dict(in_channels=in_channels, num_classes=num_classes, channels=channels, depth=depth, steps=steps)
+        for option, value in sizes.items():
+            checked_count("parabolic_classifier", option, value)
         widths = [in_channels] + [channels * 2**level for level in range(depth)]
         self.levels = nn.ModuleList()
         for level, (before, after) in enumerate(pairwise(widths)):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pdeconv.control import Fixed
-from pdeconv.errors import PDEConvError
+from pdeconv.errors import PDEConvError, checked_count, checked_number
 from pdeconv.evolve import Evolve, Trajectory
 from pdeconv.grid import Grid
 from pdeconv.influence import RationalInfluence
@@ -53,11 +53,12 @@ class ReactionDiffusionDenoiser(nn.Module):
         self, in_channels: int = 1, steps: int = 4, kernel_size: int = 5, noise_level: float = 25 / 255
     ) -> None:
         super().__init__()
-        if steps < 1 or in_channels < 1 or kernel_size < 3:
-            raise PDEConvError(
-                f"reaction_diffusion_denoiser needs in_channels ≥ 1, steps ≥ 1 and an odd kernel_size ≥ 3, but got "
-                f"in_channels={in_channels}, steps={steps}, kernel_size={kernel_size}."
-            )
+        name = "reaction_diffusion_denoiser"
+        checked_count(name, "in_channels", in_channels)
+        checked_count(name, "steps", steps)
+        checked_number(name, "noise_level", noise_level)
+        if checked_count(name, "kernel_size", kernel_size, odd=True) < 3:
+            raise PDEConvError(f"{name} needs a kernel_size of at least 3, but got {kernel_size}.")
         self.margin = steps * (kernel_size // 2)
         filters = cosine_filters(kernel_size, in_channels)
         # In multiples of the noise in a response: the first step removes most of it, the others refine.

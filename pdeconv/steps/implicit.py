@@ -11,7 +11,9 @@ from pdeconv.steps.step import SingleTermStep
 
 
 class BackwardEuler(SingleTermStep):
-    """Backward Euler, u⁺ − dt·A(u)u⁺ = u. Order 1; keeps what the term keeps for every dt (below 1/growth).
+    """Backward Euler, u⁺ − dt·A(u)u⁺ = u. Order 1; keeps what the term keeps for every dt.
+
+    For a term that amplifies (``growth`` > 0) dt ≤ 0.99/rate: at 1/rate the solve of a logistic reaction is 0/0.
 
     If I + A/rate maps a closed convex set into itself, so does (I − dt·A)⁻¹: u⁺ is the fixed point of the contraction
     v ↦ (u + dt·rate·(I + A/rate)v) / (1 + dt·rate), a convex combination.
@@ -32,7 +34,7 @@ class BackwardEuler(SingleTermStep):
         True
     """
 
-    order, strength, amplifies = 1, math.inf, 1.0
+    order, strength, frozen_strength = 1, math.inf, 0.99
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         return self.term(u).solve(u, dt)
@@ -41,7 +43,8 @@ class BackwardEuler(SingleTermStep):
 class CrankNicolson(SingleTermStep):
     """Crank–Nicolson, u⁺ − dt/2·A(u)u⁺ = u + dt/2·A(u)u. Order 2; dt ≤ 2/rate.
 
-    It never blows up, but beyond the limit it oscillates and leaves the range.
+    For a term that amplifies (``growth`` > 0) dt ≤ 1/rate. A linear, dissipative term never blows up, but beyond the
+    limit it oscillates and leaves the range.
 
     Raises:
         UnsupportedError: At the first step, if the term's operator has no solve.
@@ -56,7 +59,7 @@ class CrankNicolson(SingleTermStep):
         0.5
     """
 
-    order, strength, amplifies = 2, 2.0, 2.0
+    order, strength, frozen_strength = 2, 2.0, 1.0
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         operator = self.term(u)

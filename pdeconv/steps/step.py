@@ -54,15 +54,18 @@ class Step(nn.Module, ABC):
 
 
 class SingleTermStep(Step):
-    """A step of one term; its limit is strength / rate, bounded by 1/growth where an implicit solve amplifies.
+    """A step of one term; its limit is strength / rate, and less where the term amplifies.
+
+    Implicit and exact steps owe their long limit to an operator that keeps a set even when it is frozen. One that
+    amplifies does not: u⁺ = u / (1 − dt·a(u)) ≤ 1 asks for u + dt·a(u) ≤ 1, and exp(dt·a(u))·u for little less.
 
     Attributes:
         strength: C in dt ≤ C / rate.
-        amplifies: Multiple of 1/growth at which the scheme breaks down; inf for explicit and exact ones.
+        frozen_strength: C for a term whose ``growth`` is positive.
     """
 
     strength: float
-    amplifies: float = math.inf
+    frozen_strength: float = math.inf
 
     def __init__(self, term: Term) -> None:
         super().__init__()
@@ -78,23 +81,23 @@ class SingleTermStep(Step):
     def limit_of(self, operator: Operator) -> Tensor:
         """Largest safe dt of the frozen ``operator``."""
         if math.isinf(self.strength):
-            return operator.rate.new_full(operator.rate.shape, self._growth_limit)
+            return operator.rate.new_full(operator.rate.shape, self._frozen_limit)
         # A state at rest has rate 0: every step is safe, and 1/0 = inf says so.
-        return (self.strength / operator.rate.abs()).clamp(max=self._growth_limit)
+        return (self.strength / operator.rate.abs()).clamp(max=self._frozen_limit)
 
     @property
     def guaranteed_limit(self) -> float:
         if not self.keeps:
             return 0.0
         by_rate = math.inf if math.isinf(self.strength) or self.term.ceiling == 0 else self.strength / self.term.ceiling
-        return min(by_rate, self._growth_limit)
+        return min(by_rate, self._frozen_limit)
 
     def courant(self, dt: float) -> float:
         return dt * self.term.ceiling
 
     @property
-    def _growth_limit(self) -> float:
-        return self.amplifies / self.term.growth if self.term.growth else math.inf
+    def _frozen_limit(self) -> float:
+        return self.frozen_strength / self.term.ceiling if self.term.growth > 0 else math.inf
 
     @property
     def keeps(self) -> Keeps:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from pdeconv.coefficient import Coefficient
-from pdeconv.errors import PDEConvError
-from pdeconv.grid import Grid
+from pdeconv.errors import PDEConvError, checked_type
+from pdeconv.grid import Grid, checked_grid
 from pdeconv.operator import RANGE, Operator
 from pdeconv.stencil import difference, extend, lower_faces, upper_faces
 from pdeconv.terms.term import Term
@@ -43,8 +43,9 @@ class Advection(Term):
 
     def __init__(self, velocity: Coefficient, grid: Grid | None = None) -> None:
         super().__init__()
+        checked_type("Advection", velocity, Coefficient, "give for example ConvVelocity(channels)")
         self.velocity = velocity
-        self.grid = Grid() if grid is None else grid
+        self.grid = checked_grid("Advection", grid)
         self.ceiling = velocity.ceiling * sum(1 / dx for dx in self.grid.spacings)
 
     def forward(self, u: Tensor) -> Operator:

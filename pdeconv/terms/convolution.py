@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pdeconv.errors import PDEConvError
-from pdeconv.grid import Grid
+from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
+from pdeconv.grid import Grid, checked_grid
 from pdeconv.influence import Influence, ReLUInfluence
 from pdeconv.operator import ENERGY, Operator, operator
 from pdeconv.spectral import convolution_norm_bound
@@ -76,19 +76,20 @@ class SymmetricConvolution(Term):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.grid = Grid() if grid is None else grid
+        self.grid = checked_grid("SymmetricConvolution", grid)
         if any(dx != 1 for dx in self.grid.spacings):
             raise PDEConvError(
                 f"SymmetricConvolution learns its kernel per cell and needs spacing 1, but got {self.grid.spacing}; "
                 "scale norm by 1/dx instead."
             )
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise PDEConvError(f"SymmetricConvolution needs an odd kernel_size, but got {kernel_size}.")
-        if not (math.isfinite(norm) and norm > 0):
-            raise PDEConvError(f"SymmetricConvolution needs a positive, finite norm, but got {norm}.")
+        name = type(self).__name__
+        kernel_size = checked_count(name, "kernel_size", kernel_size, odd=True)
+        channels = checked_count(name, "channels", channels)
+        features = channels if features is None else checked_count(name, "features", features)
         self.influence = ReLUInfluence() if influence is None else influence
-        self.radius, self.norm, self.mean_free = kernel_size // 2, float(norm), mean_free
-        shape = (features or channels, channels) + (kernel_size,) * self.grid.dims
+        checked_type(name, self.influence, Influence, "give for example TanhInfluence()")
+        self.radius, self.norm, self.mean_free = kernel_size // 2, checked_number(name, "norm", norm), mean_free
+        shape = (features, channels) + (kernel_size,) * self.grid.dims
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         nn.init.normal_(self.weight, std=1 / math.sqrt(self.weight[0].numel()))
         # A mirrored cell is seen up to twice along each axis.
@@ -197,6 +198,8 @@ class Residual(Term):
         super().__init__()
         if not modules:
             raise PDEConvError("Residual needs at least one module, but got none.")
+        for module in modules:
+            checked_type("Residual", module, nn.Module, "give for example nn.Conv2d(8, 8, 3, padding=1)")
         self.module = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
 
     def forward(self, u: Tensor) -> Operator:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from pdeconv.coefficient import Coefficient
-from pdeconv.grid import Grid
+from pdeconv.errors import PDEConvError, checked_type
+from pdeconv.grid import Grid, checked_grid
 from pdeconv.linear import implicit_solve, inner_product_weights, map_spectrum
 from pdeconv.operator import ENERGY, RANGE, Keeps, Operator, per_sample
 from pdeconv.stencil import difference, divergence, extend, face_mean, gradient, lower_faces, upper_faces
@@ -43,13 +44,19 @@ class Diffusion(Term):
 
     def __init__(self, diffusivity: Coefficient, grid: Grid | None = None) -> None:
         super().__init__()
+        checked_type("Diffusion", diffusivity, Coefficient, "give for example Constant(1.0) or PeronaMalik(channels)")
         self.diffusivity = diffusivity
-        self.grid = Grid() if grid is None else grid
+        self.grid = checked_grid("Diffusion", grid)
         self.ceiling = 2 * diffusivity.ceiling * sum(1 / dx**2 for dx in self.grid.spacings)
         self.keeps = diffusion_keeps(self.grid)
 
     def forward(self, u: Tensor) -> Operator:
         kappa = self.diffusivity(u, self.grid)
+        if kappa.dim() not in (0, u.dim()):
+            raise PDEConvError(
+                f"Diffusion needs a diffusivity (B|1, C|1, *S|1) or (), but {type(self.diffusivity).__name__} gave "
+                f"shape {tuple(kappa.shape)} for a state of shape {tuple(u.shape)}; a velocity belongs to Advection."
+            )
         if all(n == 1 for n in kappa.shape[2:]):
             return ConstantDiffusion(kappa, self.grid)
         return VariableDiffusion(kappa, self.grid)
@@ -109,5 +116,6 @@ class VariableDiffusion(Operator):
         return sum(parts[1:], start=parts[0])
 
     def solve(self, b: Tensor, dt: Tensor) -> Tensor:
-        dt = per_sample(dt, b)
-        return implicit_solve(lambda v: v - dt * self(v), b, inner_product_weights(b, self.grid))
+        wide = b.to(torch.promote_types(b.dtype, torch.float32))  # inner products need more than half precision
+        dt = per_sample(dt, wide)
+        return implicit_solve(lambda v: v - dt * self(v), wide, inner_product_weights(wide, self.grid)).to(b.dtype)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pdeconv.coefficient import Coefficient, PerChannel
+from pdeconv.errors import checked_type
 from pdeconv.grid import Grid
 from pdeconv.operator import ENERGY, Keeps, Operator, per_sample
 from pdeconv.terms.term import Term
@@ -17,8 +18,9 @@ class Law(nn.Module, ABC):
     """A pointwise law of reaction, given by its specific rate a(u) in u_t = a(u) u.
 
     Attributes:
-        ceiling: Upper bound of the rate, 1/time.
-        growth: Upper bound of a(u) on the sets that are kept.
+        ceiling: Upper bound of the rate, 1/time. For implicit and exact steps of a law with growth it also bounds
+            M·a(u) / (M − u), M the end of the interval.
+        growth: Upper bound of a(u) on the sets that are kept; positive where the law amplifies.
         keeps: What the law keeps.
     """
 
@@ -136,6 +138,7 @@ class Reaction(Term):
 
     def __init__(self, law: Law) -> None:
         super().__init__()
+        checked_type("Reaction", law, Law, "give for example Decay(channels)")
         self.law = law
         self.ceiling, self.growth, self.keeps = law.ceiling, law.growth, law.keeps
 

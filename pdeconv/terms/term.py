@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from pdeconv.errors import PDEConvError
+from pdeconv.errors import PDEConvError, checked_type
 from pdeconv.grid import Grid
 from pdeconv.operator import ENERGY, NOTHING, RANGE, Invariant, Keeps, Operator, Sum, common, describe
 
@@ -72,6 +72,7 @@ class SumTerm(Term):
         super().__init__()
         flat: list[Term] = []
         for term in terms:
+            checked_type("A sum of terms", term, Term, "wrap a module as Residual(module)")
             flat.extend(term.parts if isinstance(term, SumTerm) else (term,))
         self.terms = nn.ModuleList(flat)
         grids = {part.grid for part in flat if part.grid is not None}

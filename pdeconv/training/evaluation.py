@@ -25,15 +25,16 @@ def evaluate(
     processes. One that has none left in the last round repeats a batch without counting it: under FSDP all must run
     the model together, and metrics of a process that saw nothing would not know their groups when they are summed.
     """
-    size = max(1, batch_size // accelerator.num_processes) if source.same_size else 1
+    processes: int = accelerator.num_processes
+    size = max(1, batch_size // processes) if source.same_size else 1
     firsts = list(range(0, len(source), size))
-    own = firsts[accelerator.process_index :: accelerator.num_processes]
-    rounds = -(-len(firsts) // accelerator.num_processes)
+    own = [first for place, first in enumerate(firsts) if place % processes == accelerator.process_index]
+    rounds = -(-len(firsts) // processes)
     device = accelerator.device
     metrics = task.metrics().to(device)
     spare = task.metrics().to(device) if own else metrics
-    taken = own + firsts[:1] * (rounds - len(own))
-    batches = ((torch.arange(first, min(first + size, len(source))), 0) for first in taken)
+    taken = own if len(own) == rounds else [*own, firsts[0]]
+    batches = [(torch.arange(first, min(first + size, len(source))), 0) for first in taken]
     was_training = model.training
     model.eval()
     with torch.no_grad():

@@ -95,7 +95,7 @@ def test_a_file_that_runs_code_is_refused(tmp_path):
             return (print, ("gotcha",))
 
     torch.save({"step": 1, "evil": Evil()}, folder / "training.pt")
-    with pytest.raises(CheckpointError, match="training.pt"):
+    with pytest.raises(CheckpointError, match=r"training\.pt"):
         read_checkpoint(folder)
 
 

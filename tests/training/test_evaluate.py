@@ -1,11 +1,15 @@
 """evaluate.py: a checkpoint on its test set, and on a picture."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from toy_run import ROOT, ToyNet, run_toy
 
 import evaluate
 from pdeconv.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pdeconv.training.command_line import run_program
 from pdeconv.training.config import parse_config
 from pdeconv.training.image_files import read_image, write_image
 from pdeconv.training.run_folder import as_plain
@@ -65,9 +69,6 @@ def test_a_picture_is_classified(monkeypatch, tmp_path, capsys):
 
 def test_a_real_run_from_configuration_to_picture(tmp_path):
     """The shipped denoiser, its data and its task, at a tiny size: every part meets every other."""
-    import subprocess
-    import sys
-
     train = ["train.py", "--config", "configs/quickstart_denoise.yaml", "--run", str(tmp_path / "run"), "--epochs", "1"]
     train += ["--data.patches_per_epoch", "4", "--batch_size", "2", "--data.patch_size", "16"]
     train += ["--denoising.compare", "false", "--model.steps", "1"]
@@ -75,15 +76,21 @@ def test_a_real_run_from_configuration_to_picture(tmp_path):
     assert done.returncode == 0, done.stderr
     opened = done.stdout.split("to open:")[1].split()
     assert len(opened) >= 5 and (tmp_path / "run" / "pictures" / "before_after.png").exists()
-    wrong = [sys.executable, *train[:-1], "1", "--model.name", "reaction_difusion_denoiser", "--run", str(tmp_path / "w")]
-    done = subprocess.run(wrong, cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and not (tmp_path / "w").exists()
-    assert "did you mean 'reaction_diffusion_denoiser'?" in done.stderr
+
+
+def test_an_unknown_model_is_one_line_and_leaves_no_folder(tmp_path, capsys):
+    import train
+
+    config = str(ROOT / "configs" / "quickstart_denoise.yaml")
+    wrong = ["--config", config, "--model.name", "reaction_difusion_denoiser", "--run", str(tmp_path / "w")]
+    with pytest.raises(SystemExit) as stopped:
+        run_program("train.py", lambda: train.main(wrong))
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2 and err.count("\n") == 1 and not (tmp_path / "w").exists()
+    assert "did you mean 'reaction_diffusion_denoiser'?" in err
 
 
 def test_a_missing_checkpoint_or_image_is_one_line(run, toy, capsys):
-    from pdeconv.training.command_line import run_program
-
     for arguments in (["--checkpoint", "nowhere"], ["--checkpoint", str(run), "--image", "nothing.png"]):
         with pytest.raises(SystemExit) as stopped:
             run_program("evaluate.py", lambda arguments=arguments: evaluate.main(arguments))

@@ -1,0 +1,26 @@
+# make train: set up, then train the quick start and write pictures. make test: set up, then run the tests.
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/$(shell date +%Y%m%d-%H%M%S)
+PY := $(VENV)/bin/python
+
+.PHONY: setup train test lint
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+train: setup
+	$(PY) train.py --config configs/quickstart_denoise.yaml --run $(RUN)-denoise
+	$(PY) train.py --config configs/quickstart_digits.yaml --run $(RUN)-digits
+
+test: setup
+	$(PY) -m pytest
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright

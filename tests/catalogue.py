@@ -1,0 +1,178 @@
+"""Every term, step, boundary and dimension, listed once. A new method is tested by being listed here.
+
+Each test file asserts one law over these lists. Terms are built with 2 channels in float64 and with random weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from pdeconv import (
+    RK4,
+    SSPRK3,
+    Advection,
+    BackwardEuler,
+    Bistable,
+    Constant,
+    ConvVelocity,
+    CrankNicolson,
+    Decay,
+    Diffusion,
+    Euler,
+    Exact,
+    Grid,
+    Heun,
+    Lie,
+    Logistic,
+    PerChannel,
+    PerChannelVelocity,
+    PeronaMalik,
+    RationalInfluence,
+    Reaction,
+    Residual,
+    Step,
+    Strang,
+    SymmetricConvolution,
+    TanhInfluence,
+    Term,
+    UnsupportedError,
+)
+
+BOUNDARIES = ("neumann", "periodic", "dirichlet", "reflect")
+DIMS = (1, 2, 3)
+CHANNELS = 2
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+def _perona_malik(grid: Grid) -> Term:
+    return Diffusion(PeronaMalik(CHANNELS, contrast=0.5, ceiling=0.8), grid)
+
+
+def _velocity(grid: Grid) -> Term:
+    return Advection(PerChannelVelocity(CHANNELS, ceiling=0.9, dims=grid.dims), grid)
+
+
+def _conv_velocity(grid: Grid) -> Term:
+    return Advection(ConvVelocity(CHANNELS, ceiling=0.9, dims=grid.dims), grid)
+
+
+def _convolution(influence: Callable[[], nn.Module | None]) -> Callable[[Grid], Term]:
+    def build(grid: Grid) -> Term:
+        return SymmetricConvolution(CHANNELS, 3, influence=influence(), norm=1.3, grid=unit(grid))  # pyright: ignore
+
+    return build
+
+
+def unit(grid: Grid) -> Grid:
+    """``grid`` with spacing 1."""
+    return Grid(boundary=grid.boundary, dims=grid.dims)
+
+
+TERMS: dict[str, Callable[[Grid], Term]] = {
+    "constant_diffusion": lambda grid: Diffusion(Constant(0.7), grid),
+    "channel_diffusion": lambda grid: Diffusion(PerChannel(CHANNELS, ceiling=1.5), grid),
+    "perona_malik": _perona_malik,
+    "advection": _velocity,
+    "conv_advection": _conv_velocity,
+    "decay": lambda grid: Reaction(Decay(CHANNELS, ceiling=1.2)),
+    "logistic": lambda grid: Reaction(Logistic(CHANNELS, ceiling=1.2)),
+    "bistable": lambda grid: Reaction(Bistable(CHANNELS, ceiling=1.2)),
+    "relu_convolution": _convolution(lambda: None),
+    "tanh_convolution": _convolution(TanhInfluence),
+    "rational_convolution": _convolution(lambda: RationalInfluence(3, scales=(0.7, 0.3))),
+    "sum": lambda grid: _perona_malik(grid) + _velocity(grid) + Reaction(Bistable(CHANNELS)),
+    "residual": lambda grid: Residual(CONVOLUTIONS[grid.dims](CHANNELS, CHANNELS, 3, padding=1), nn.Tanh()),
+}
+STATE_INDEPENDENT = ("constant_diffusion", "channel_diffusion", "advection", "decay")
+
+STEPS: dict[str, Callable[[Term], Step]] = {
+    "Euler": Euler,
+    "Heun": Heun,
+    "SSPRK3": SSPRK3,
+    "RK4": RK4,
+    "BackwardEuler": BackwardEuler,
+    "CrankNicolson": CrankNicolson,
+    "Exact": Exact,
+    "Lie": lambda term: Lie(Euler(Reaction(Decay(CHANNELS))), Euler(term)),
+    "Strang": lambda term: Strang(Heun(Reaction(Decay(CHANNELS))), Heun(term)),
+}
+
+
+def build(name: str, grid: Grid | None = None, scale: float = 1.0) -> Term:
+    """The term called ``name`` in float64, its weights perturbed by noise of size ``scale``."""
+    term = TERMS[name](Grid() if grid is None else grid).double()
+    return randomise(term, scale)
+
+
+def randomise(module: nn.Module, scale: float = 1.0):
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(scale * torch.randn_like(parameter))
+    return module
+
+
+def state(dims: int = 2, batch: int = 2, cells: int = 5, channels: int = CHANNELS) -> Tensor:
+    """A random float64 state in [0, 1], of another size along each axis."""
+    return torch.rand(batch, channels, *(cells + i for i in range(dims)), dtype=torch.float64)
+
+
+def number(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def grid_of(boundary: str, dims: int) -> Grid:
+    """A grid of another spacing along each axis."""
+    return Grid((0.8, 1.25, 1.5)[:dims], boundary)  # pyright: ignore[reportArgumentType]
+
+
+def can(term: Term, ability: str) -> bool:
+    """Whether the operator of ``term`` has a ``solve`` or a ``flow``."""
+    u = state(1 if term.grid is None else term.grid.dims)
+    try:
+        getattr(term(u), ability)(u, number(0.1))
+    except UnsupportedError:
+        return False
+    return True
+
+
+def can_step(step: str, term: Term) -> bool:
+    """Whether the step called ``step`` can step ``term``."""
+    needs = {"BackwardEuler": "solve", "CrankNicolson": "solve", "Exact": "flow"}.get(step)
+    return needs is None or can(term, needs)
+
+
+def pairs(terms=tuple(TERMS), steps=tuple(STEPS)) -> Iterator[tuple[str, str]]:
+    """The (term, step) that go together."""
+    with torch.random.fork_rng():
+        for term in terms:
+            for step in steps:
+                if can_step(step, build(term)):
+                    yield term, step
+
+
+def matrix(apply: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """The matrix of a linear map of one sample (1, C, *S), column by column."""
+    basis = torch.eye(like[0].numel(), dtype=like.dtype).reshape(-1, *like.shape[1:])
+    return torch.stack([apply(unit_vector[None]).flatten() for unit_vector in basis], 1).detach()
+
+
+def initial_states(dims: int, cells: int = 6) -> dict[str, Tensor]:
+    """States in [0, 1] that show instability: a spike, a dip, a zigzag, a step, noise, 2 channels each."""
+    zeros = torch.zeros(1, CHANNELS, *[cells] * dims, dtype=torch.float64)
+    index = sum(torch.meshgrid(*[torch.arange(cells)] * dims, indexing="ij"))
+    spike = zeros.clone()
+    spike[(..., *[cells // 2] * dims)] = 1
+    zigzag = zeros + (index % 2)
+    half = zeros + (index >= dims * cells // 2)
+    return {"spike": spike, "dip": 1 - spike, "zigzag": zigzag, "step": half, "noise": torch.rand_like(zeros)}
+
+
+def excess(u: Tensor, low: Tensor | float, high: Tensor | float) -> float:
+    """How far ``u`` leaves [low, high]; 0 if it stays, inf if it is not finite."""
+    if not u.isfinite().all():
+        return math.inf
+    return max(0.0, float((low - u).max()), float((u - high).max()))

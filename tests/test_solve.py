@@ -1,0 +1,114 @@
+"""Law: solve inverts v − dt·A v, flow is the matrix exponential, and both differentiate."""
+
+import pytest
+import torch
+from catalogue import BOUNDARIES, DIMS, TERMS, build, can, grid_of, matrix, number, state
+
+from pdeconv import BackwardEuler, CrankNicolson, Diffusion, Grid, PeronaMalik, UnsupportedError
+
+SOLVABLE = [name for name in TERMS if can(build(name), "solve")]
+FLOWING = [name for name in TERMS if can(build(name), "flow")]
+
+
+def test_what_can_be_solved():
+    assert SOLVABLE == ["constant_diffusion", "channel_diffusion", "perona_malik", "decay", "logistic", "bistable"]
+    assert FLOWING == ["constant_diffusion", "channel_diffusion", "decay", "logistic", "bistable"]
+    with pytest.raises(UnsupportedError, match="solve"):
+        BackwardEuler(build("advection"))(state(), number(0.1))
+
+
+@pytest.mark.parametrize("dims", DIMS)
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("name", SOLVABLE)
+def test_solve_inverts(name, boundary, dims):
+    term = build(name, grid_of(boundary, dims))
+    for cells in (1, 2, 4, 5):
+        u, b = state(dims, cells=cells), torch.randn_like(state(dims, cells=cells))
+        operator = term(u)
+        for dt in (1e-9, 0.3, 7.0, 1e3):
+            v = operator.solve(b, number(dt))
+            residual = v - dt * operator(v) - b
+            assert residual.norm() <= 1e-12 * b.norm() + 1e-13 * dt * v.norm(), (cells, dt)
+        steps = torch.tensor([1e-3, 50.0], dtype=torch.float64)
+        each = torch.cat([term(u[i : i + 1]).solve(b[i : i + 1], steps[i]) for i in range(2)])
+        assert torch.allclose(operator.solve(b, steps), each, atol=1e-12)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("name", FLOWING)
+def test_flow_is_the_matrix_exponential(name, boundary):
+    for dims, cells in ((1, 1), (1, 6), (2, 3), (3, 2)):
+        term = build(name, grid_of(boundary, dims))
+        u = state(dims, batch=1, cells=cells)
+        operator, v = term(u), torch.randn_like(u)
+        for dt in (1e-6, 0.4, 2.0):
+            exact = torch.linalg.matrix_exp(dt * matrix(operator, u)) @ v.flatten()
+            assert torch.allclose(operator.flow(v, number(dt)).flatten(), exact, atol=1e-11)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12, 1e30])
+def test_conjugate_gradients_know_no_scale(scale):
+    """In float32, squares of such states underflow or overflow."""
+    u = torch.rand(2, 1, 8, 8)
+    operator = Diffusion(PeronaMalik(1))(u)
+    v = operator.solve(scale * u, torch.tensor(5.0))
+    assert torch.allclose(v / scale, operator.solve(u, torch.tensor(5.0)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_solve_in_half_precision(dtype):
+    u = torch.rand(2, 1, 16, 16)
+    half = Diffusion(PeronaMalik(1))(u.to(dtype)).solve(u.to(dtype), torch.tensor(10.0))
+    assert half.dtype == dtype
+    full = Diffusion(PeronaMalik(1))(u).solve(u, torch.tensor(10.0))
+    assert (half.float() - full).abs().max() < 0.02
+
+
+def test_long_steps_on_larger_images_converge():
+    u = torch.rand(1, 1, 48, 48, dtype=torch.float64)
+    operator = Diffusion(PeronaMalik(1))(u)
+    v = operator.solve(u, number(1e3))
+    assert (v - 1e3 * operator(v) - u).norm() < 1e-10 * u.norm()
+
+
+def test_a_hopeless_sample_leaves_the_others_alone():
+    u = torch.rand(3, 1, 6, 6, dtype=torch.float64)
+    alone = Diffusion(PeronaMalik(1))(u).solve(u, number(3.0))
+    for bad in (torch.nan, torch.inf):
+        broken = u.clone()
+        broken[1, 0, 2, 2] = bad
+        v = Diffusion(PeronaMalik(1))(broken).solve(broken, number(3.0))
+        assert torch.equal(v[::2], alone[::2])
+        assert not v[1].isfinite().all()
+
+
+@pytest.mark.parametrize("scheme", [BackwardEuler, CrankNicolson])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_gradients_through_conjugate_gradients(boundary, scheme):
+    """By the state (which is also in the coefficient), the weights, and dt; to second order."""
+    term = Diffusion(PeronaMalik(1, contrast=0.5), Grid((0.8, 1.2), boundary)).double()
+    names, weights = zip(*term.named_parameters(), strict=True)
+
+    def step(u, dt, *values):
+        frozen = scheme(_With(term, dict(zip(names, values, strict=True))))
+        return frozen(u, dt)
+
+    u = torch.rand(2, 1, 2, 3, dtype=torch.float64, requires_grad=True)
+    dt = torch.tensor([0.7, 3.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(step, (u, dt, *weights))
+    assert torch.autograd.gradgradcheck(step, (u, dt, *weights), atol=1e-4)
+
+
+class _With(Diffusion):
+    """A term with other weights."""
+
+    def __init__(self, term, weights):
+        super().__init__(term.diffusivity, term.grid)
+        self.given, self.plain = weights, [term]
+
+    def forward(self, u):
+        term = self.plain[0]
+        kappa = torch.func.functional_call(
+            term.diffusivity, {k.removeprefix("diffusivity."): v for k, v in self.given.items()}, (u, term.grid)
+        )
+        return type(term(u))(kappa, term.grid)
