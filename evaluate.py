@@ -1,8 +1,8 @@
 """Use a trained network: measure it on its test set, denoise one picture, or name the class of one.
 
-    python evaluate.py --checkpoint runs/NAME
-    python evaluate.py --checkpoint runs/NAME --image photo.jpg
-    python evaluate.py --checkpoint runs/NAME --image photo.jpg --add_noise 25
+python evaluate.py --checkpoint runs/NAME
+python evaluate.py --checkpoint runs/NAME --image photo.jpg
+python evaluate.py --checkpoint runs/NAME --image photo.jpg --add_noise 25
 """
 
 import sys

@@ -19,11 +19,11 @@ class UnsupportedError(PDEConvError):
 
 def checked_number(owner: str, name: str, value: object, zero_too: bool = False) -> float:
     """``value`` as a float. Raises ``PDEConvError`` unless it is a positive (or zero), finite number."""
-    fits = isinstance(value, Real) and math.isfinite(value) and (value > 0 or (zero_too and value == 0))
-    if not fits:
+    number = float(value) if isinstance(value, Real) else math.nan
+    if not (math.isfinite(number) and (number > 0 or (zero_too and number == 0))):
         sign = "non-negative" if zero_too else "positive"
         raise PDEConvError(f"{owner} needs a {sign}, finite {name}, but got {name}={value!r}.")
-    return float(value)
+    return number
 
 
 def checked_count(owner: str, name: str, value: object, odd: bool = False) -> int:

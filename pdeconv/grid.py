@@ -61,9 +61,8 @@ class Grid:
     @property
     def spacings(self) -> tuple[float, ...]:
         """The spacing along each axis."""
-        if isinstance(self.spacing, float):
-            return (self.spacing,) * self.dims
-        return tuple(self.spacing)
+        spacing = self.spacing
+        return (float(spacing),) * self.dims if isinstance(spacing, int | float) else tuple(spacing)
 
     @property
     def axes(self) -> tuple[int, ...]:

@@ -122,76 +122,109 @@ def conjugate_gradient(
     *,
     weights: Tensor | None = None,
     tolerance: float | None = None,
-    max_iterations: int | None = None,
+    max_iterations: int = 2000,
 ) -> Tensor:
     """Solve M x = b for each sample, M symmetric positive definite in the inner product of ``weights``.
+
+    Stops when every sample is done; under ``torch.compile`` the loop is one node of the graph.
 
     Args:
         matvec: x ↦ M x on (B, C, *S).
         b: Right-hand side (B, C, *S).
         weights: Positive cell weights of the inner product; None for the usual one.
         tolerance: Residual norm relative to ‖b‖ at which a sample is done; by default 10 machine epsilons.
-        max_iterations: Limit of iterations, by default 2000. Under ``torch.compile`` all of them run, by default 100:
-            nothing may wait for the device.
+        max_iterations: Limit of iterations.
 
     References:
         M. R. Hestenes, E. Stiefel. Methods of conjugate gradients for solving linear systems. J. Res. NBS 49, 1952.
+
+    Example:
+        >>> conjugate_gradient(lambda x: 4 * x, torch.ones(1, 1, 2))
+        tensor([[[0.2500, 0.2500]]])
     """
 
     def dot(x: Tensor, y: Tensor) -> Tensor:
         product = x * y if weights is None else x * y * weights
         return product.flatten(1).sum(1)
 
-    if max_iterations is None:
-        max_iterations = 100 if torch.compiler.is_compiling() else 2000
     tolerance = 10 * torch.finfo(b.dtype).eps if tolerance is None else tolerance
     # Squares of very large or small values leave the range of floating point: solve for b of size 1.
     size = b.abs().flatten(1).amax(1)
     size = per_sample(torch.where(size > 0, size, 1.0), b)
-    x = torch.zeros_like(b)
-    residual = direction = b / size
-    squared = dot(residual, residual)
-    goal = squared * tolerance**2
-    for iteration in range(max_iterations):
-        if iteration % 4 == 0 and not torch.compiler.is_compiling() and bool((squared <= goal).all()):
-            break
+    start = b / size
+    squared_norm = dot(start, start)
+    goal = squared_norm * tolerance**2
+
+    def unfinished(iteration: Tensor, x: Tensor, residual: Tensor, direction: Tensor, squared: Tensor) -> Tensor:
+        return (iteration < max_iterations) & (squared > goal).any()
+
+    def iterate(
+        iteration: Tensor, x: Tensor, residual: Tensor, direction: Tensor, squared: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         image = matvec(direction)
         # A sample that is done keeps its solution: its step is 0, whatever its batch-mates still need.
         active = squared > goal
-        curvature = torch.where(active, dot(direction, image), 1.0)
-        step = torch.where(active, squared / curvature, 0.0)
+        step = torch.where(active, squared / torch.where(active, dot(direction, image), 1.0), 0.0)
         x = x + per_sample(step, b) * direction
         residual = residual - per_sample(step, b) * image
-        previous, squared = squared, dot(residual, residual)
-        momentum = torch.where(active, squared / torch.where(active, previous, 1.0), 0.0)
-        direction = residual + per_sample(momentum, b) * direction
-    return x * size
+        new = dot(residual, residual)
+        momentum = torch.where(active, new / torch.where(active, squared, 1.0), 0.0)
+        return iteration + 1, x, residual, residual + per_sample(momentum, b) * direction, new
+
+    iteration = torch.zeros((), dtype=torch.int64, device=b.device)
+    found = _while(unfinished, iterate, (iteration, torch.zeros_like(start), start, start.clone(), squared_norm))
+    return found[1] * size
 
 
-def implicit_solve(matvec: Callable[[Tensor], Tensor], b: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Solve M x = b by conjugate gradients, differentiably in ``b`` and in whatever ``matvec`` closes over.
+def _while(condition: Callable[..., Tensor], body: Callable[..., tuple], state: tuple) -> tuple:
+    """``while condition(*state): state = body(*state)``, as one node of the graph while compiling."""
+    if torch.compiler.is_compiling():
+        from torch._higher_order_ops.while_loop import while_loop
 
-    The gradient comes from the implicit function theorem, by one more solve: no iteration is stored.
+        return while_loop(condition, body, state)  # pyright: ignore[reportReturnType]
+    while bool(condition(*state)):
+        state = body(*state)
+    return state
+
+
+def implicit_solve(
+    matvec: Callable[..., Tensor], b: Tensor, parameters: tuple[Tensor, ...], weights: Tensor | None = None
+) -> Tensor:
+    """Solve M(θ) x = b by conjugate gradients, differentiably in ``b`` and θ, to any order.
+
+    The gradient comes from the implicit function theorem, b̄ = M⁻ᵀx̄ and θ̄ = −b̄ᵀ(∂M/∂θ)x, by one more solve: no
+    iteration is stored.
+
+    Args:
+        matvec: (x, *parameters) ↦ M(θ) x; a function of nothing else that needs a gradient.
+        b: Right-hand side (B, C, *S).
+        parameters: θ, the tensors that M depends on.
+        weights: See :func:`conjugate_gradient`.
+
+    Example:
+        >>> scale = torch.tensor(4.0, requires_grad=True)
+        >>> implicit_solve(lambda x, s: s * x, torch.ones(1, 1, 1), (scale,)).sum().backward()
+        >>> scale.grad  # of 1/s
+        tensor(-0.0625)
     """
-    with torch.no_grad():
-        x = conjugate_gradient(matvec, b.detach(), weights=weights)
-    if not torch.is_grad_enabled():
-        return x
-    return x + _Correction.apply(b - matvec(x), matvec, weights)
+    return _ImplicitSolve.apply(matvec, weights, b, *parameters)  # pyright: ignore[reportReturnType]
 
 
-class _Correction(torch.autograd.Function):
-    """Value 0, derivative M⁻¹: attaches the gradient of M x = b to a solution found without one."""
-
+class _ImplicitSolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, residual, matvec, weights):
+    def forward(ctx, matvec, weights, b, *parameters):
+        x = conjugate_gradient(lambda v: matvec(v, *parameters), b, weights=weights)
         ctx.matvec, ctx.weights = matvec, weights
-        return torch.zeros_like(residual)
+        ctx.save_for_backward(x, *parameters)
+        return x
 
     @staticmethod
     def backward(ctx, *grads):
-        grad, weights = grads[0], ctx.weights
-        if weights is None:
-            return implicit_solve(ctx.matvec, grad), None, None
+        (grad,), weights = grads, ctx.weights
+        x, *parameters = ctx.saved_tensors
         # Mᵀ = W M W⁻¹, for M symmetric in the inner product of W.
-        return weights * implicit_solve(ctx.matvec, grad / weights, weights), None, None
+        adjoint = grad if weights is None else grad / weights
+        adjoint = _ImplicitSolve.apply(ctx.matvec, weights, adjoint, *parameters)
+        adjoint = adjoint if weights is None else weights * adjoint
+        pull_back = torch.func.vjp(lambda *values: ctx.matvec(x, *values), *parameters)[1]
+        return None, None, adjoint, *pull_back(-adjoint)

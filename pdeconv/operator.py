@@ -9,28 +9,39 @@ import torch
 from torch import Tensor
 
 from pdeconv.errors import UnsupportedError
+from pdeconv.grid import Grid
 
 Invariant = str | tuple[float, float]
-"""A family of closed convex sets that a flow keeps: ``"range"`` (every interval of values), one interval
-``(low, high)``, or ``"energy"`` (every ball ‖u‖ ≤ r)."""
+"""A family of closed convex sets that a flow keeps: ``"range"`` (every interval of values), ``"range with 0"`` (every
+interval that contains 0), one interval ``(low, high)``, or ``"energy"`` (every ball ‖u‖ ≤ r)."""
 
 Keeps = frozenset[Invariant]
-RANGE, ENERGY = "range", "energy"
+RANGE, RANGE_WITH_ZERO, ENERGY = "range", "range with 0", "energy"
 NOTHING: Keeps = frozenset()
 
 
 def common(first: Keeps, second: Keeps) -> Keeps:
-    """What two operators both keep, and so does their sum. Whoever keeps the range keeps every interval.
+    """What two operators both keep, and so does their sum.
 
     Example:
         >>> common(frozenset({"range", "energy"}), frozenset({(0.0, 1.0)}))
         frozenset({(0.0, 1.0)})
     """
+    return frozenset(i for i in first | second if _kept(i, first) and _kept(i, second))
 
-    def kept(invariant: Invariant, by: Keeps) -> bool:
-        return invariant in by or (isinstance(invariant, tuple) and RANGE in by)
 
-    return frozenset(i for i in first | second if kept(i, first) and kept(i, second))
+def _kept(invariant: Invariant, by: Keeps) -> bool:
+    """Whoever keeps the range keeps every interval; whoever keeps the range with 0, every interval that contains 0."""
+    if invariant in by:
+        return True
+    if isinstance(invariant, tuple):
+        return RANGE in by or (RANGE_WITH_ZERO in by and invariant[0] <= 0 <= invariant[1])
+    return invariant == RANGE_WITH_ZERO and RANGE in by
+
+
+def range_kept(grid: Grid) -> Keeps:
+    """What a term keeps that averages over neighbours: beyond a dirichlet edge the neighbour is 0."""
+    return frozenset({RANGE_WITH_ZERO if grid.boundary == "dirichlet" else RANGE})
 
 
 def describe(keeps: Keeps) -> str:
@@ -128,7 +139,8 @@ def operator(
         rate: () or (B,), 1/time; 1/rate is the largest forward-Euler step that keeps what ``keeps`` names.
         solve: (b, dt) ↦ the v with v − dt·A v = b.
         flow: (v, dt) ↦ exp(dt·A) v.
-        keeps: ``"range"``, ``"energy"``, an interval ``(low, high)``, or several of them; nothing is proven by default.
+        keeps: ``"range"``, ``"range with 0"``, ``"energy"``, an interval ``(low, high)``, or several of them; nothing
+            is proven by default.
         growth: Upper bound of the logarithmic norm of A.
 
     Example:

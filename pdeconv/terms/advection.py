@@ -8,7 +8,7 @@ from torch import Tensor
 from pdeconv.coefficient import Coefficient
 from pdeconv.errors import PDEConvError, checked_type
 from pdeconv.grid import Grid, checked_grid
-from pdeconv.operator import RANGE, Operator
+from pdeconv.operator import Operator, range_kept
 from pdeconv.stencil import difference, extend, lower_faces, upper_faces
 from pdeconv.terms.term import Term
 
@@ -25,7 +25,7 @@ class Advection(Term):
     Rate: Σ_axes |vᵢ|/dxᵢ at its largest cell; at most ceiling·Σ_axes 1/dxᵢ. Euler is therefore safe for
         dt ≤ dx / Σᵢ|vᵢ|.
     Solve, Flow: Undefined.
-    Keeps: The range.
+    Keeps: The range (joined with 0 under the dirichlet boundary).
 
     References:
         R. Courant, E. Isaacson, M. Rees. On the solution of nonlinear hyperbolic differential equations by finite
@@ -38,7 +38,6 @@ class Advection(Term):
         torch.Size([2, 3, 8, 8])
     """
 
-    keeps = frozenset({RANGE})
     grid: Grid
 
     def __init__(self, velocity: Coefficient, grid: Grid | None = None) -> None:
@@ -47,6 +46,7 @@ class Advection(Term):
         self.velocity = velocity
         self.grid = checked_grid("Advection", grid)
         self.ceiling = velocity.ceiling * sum(1 / dx for dx in self.grid.spacings)
+        self.keeps = range_kept(self.grid)
 
     def forward(self, u: Tensor) -> Operator:
         return Upwind(self.velocity(u, self.grid), self.grid)
@@ -55,15 +55,13 @@ class Advection(Term):
 class Upwind(Operator):
     """−v·∇ by upwind differences, for a velocity (B|1, D, C|1, *S|1)."""
 
-    keeps = frozenset({RANGE})
-
     def __init__(self, velocity: Tensor, grid: Grid) -> None:
         if velocity.dim() != 3 + grid.dims or velocity.shape[1] != grid.dims:
             raise PDEConvError(
                 f"Advection on {grid.dims} axes needs a velocity of shape (B, {grid.dims}, C, *S), but got "
                 f"{tuple(velocity.shape)}; give the velocity coefficient dims={grid.dims}."
             )
-        self.velocity, self.grid = velocity, grid
+        self.velocity, self.grid, self.keeps = velocity, grid, range_kept(grid)
         speed = torch.zeros((), dtype=velocity.dtype, device=velocity.device)
         for i, dx in enumerate(grid.spacings):
             speed = speed + velocity[:, i].abs() / dx

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from pdeconv.coefficient import Coefficient
 from pdeconv.errors import PDEConvError, checked_type
 from pdeconv.grid import Grid, checked_grid
 from pdeconv.linear import implicit_solve, inner_product_weights, map_spectrum
-from pdeconv.operator import ENERGY, RANGE, Keeps, Operator, per_sample
+from pdeconv.operator import ENERGY, Keeps, Operator, per_sample, range_kept
 from pdeconv.stencil import difference, divergence, extend, face_mean, gradient, lower_faces, upper_faces
 from pdeconv.terms.term import Term
 
@@ -28,7 +30,7 @@ class Diffusion(Term):
         for dt ≤ dx²/(2dκ) on d axes of spacing dx.
     Solve: Exact by cosine, sine or Fourier transform where κ is constant in space; by conjugate gradients elsewhere.
     Flow: Exact where κ is constant in space; undefined elsewhere.
-    Keeps: The range, and (except under the reflect boundary) the energy.
+    Keeps: The range (joined with 0 under the dirichlet boundary), and except under the reflect boundary the energy.
 
     References:
         J. Weickert. Anisotropic Diffusion in Image Processing. Teubner, 1998.
@@ -64,7 +66,7 @@ class Diffusion(Term):
 
 def diffusion_keeps(grid: Grid) -> Keeps:
     """A reflecting edge counts twice in the flux of its neighbour, so the plain energy may grow there."""
-    return frozenset({RANGE}) if grid.boundary == "reflect" else frozenset({RANGE, ENERGY})
+    return range_kept(grid) if grid.boundary == "reflect" else range_kept(grid) | {ENERGY}
 
 
 class ConstantDiffusion(Operator):
@@ -109,13 +111,23 @@ class VariableDiffusion(Operator):
         self.rate = outflow.flatten(1).amax(1)
 
     def __call__(self, v: Tensor) -> Tensor:
-        parts = [
-            divergence(conductance * gradient(v, axis, self.grid), axis, self.grid)
-            for conductance, axis in zip(self.conductances, self.grid.axes, strict=True)
-        ]
-        return sum(parts[1:], start=parts[0])
+        return _flux_balance(v, self.conductances, self.grid)
 
     def solve(self, b: Tensor, dt: Tensor) -> Tensor:
         wide = b.to(torch.promote_types(b.dtype, torch.float32))  # inner products need more than half precision
-        dt = per_sample(dt, wide)
-        return implicit_solve(lambda v: v - dt * self(v), wide, inner_product_weights(wide, self.grid)).to(b.dtype)
+        grid = self.grid
+
+        def implicit(v: Tensor, dt: Tensor, *conductances: Tensor) -> Tensor:
+            return v - dt * _flux_balance(v, conductances, grid)
+
+        parameters = (per_sample(dt, wide), *self.conductances)
+        return implicit_solve(implicit, wide, parameters, inner_product_weights(wide, grid)).to(b.dtype)
+
+
+def _flux_balance(v: Tensor, conductances: Sequence[Tensor], grid: Grid) -> Tensor:
+    """∇·(κ∇v), κ at the faces along each axis."""
+    parts = [
+        divergence(conductance * gradient(v, axis, grid), axis, grid)
+        for conductance, axis in zip(conductances, grid.axes, strict=True)
+    ]
+    return sum(parts[1:], start=parts[0])

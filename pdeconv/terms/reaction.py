@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pdeconv.coefficient import Coefficient, PerChannel
 from pdeconv.errors import checked_type
 from pdeconv.grid import Grid
-from pdeconv.operator import ENERGY, Keeps, Operator, per_sample
+from pdeconv.operator import ENERGY, RANGE_WITH_ZERO, Keeps, Operator, per_sample
 from pdeconv.terms.term import Term
 
 
@@ -40,14 +40,14 @@ class Decay(Law):
         channels: Number of channels C, or a coefficient for s.
         ceiling: Upper bound of s, 1/time.
 
-    Keeps: The energy. (The range, joined with 0, is kept too.)
+    Keeps: The energy, and the range joined with 0.
 
     Example:
         >>> Decay(2, ceiling=1.0)(torch.ones(1, 2, 4, 4)).flatten().tolist()
         [-0.5, -0.5]
     """
 
-    keeps = frozenset({ENERGY, (0.0, 1.0), (-1.0, 1.0)})
+    keeps = frozenset({ENERGY, RANGE_WITH_ZERO})
 
     def __init__(self, channels: int | Coefficient, ceiling: float = 1.0) -> None:
         super().__init__()

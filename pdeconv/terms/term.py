@@ -10,9 +10,7 @@ from torch import nn
 
 from pdeconv.errors import PDEConvError, checked_type
 from pdeconv.grid import Grid
-from pdeconv.operator import ENERGY, NOTHING, RANGE, Invariant, Keeps, Operator, Sum, common, describe
-
-__all__ = ["ENERGY", "NOTHING", "RANGE", "Invariant", "Keeps", "SumTerm", "Term"]
+from pdeconv.operator import NOTHING, Keeps, Operator, Sum, common, describe
 
 
 class Term(nn.Module, ABC):
