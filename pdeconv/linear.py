@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 
 import torch
@@ -30,50 +29,52 @@ def laplacian_basis(size: int, boundary: Boundary, dtype: torch.dtype, device: t
         >>> torch.allclose(forward @ inverse, torch.eye(4, dtype=torch.float64))
         True
     """
-    # While exporting or compiling tensors are fake, and must not stay in a cache.
-    build = _build_laplacian_basis if torch.compiler.is_compiling() else _laplacian_basis
-    return tuple(part.to(dtype=dtype, device=device) for part in build(size, boundary))
+    if torch.compiler.is_compiling():  # tensors are fake then, and must not stay in a cache
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        parts = _build_laplacian_basis(size, boundary, wide, device)
+    else:
+        parts = _cached_laplacian_basis(size, boundary)
+    return tuple(part.to(dtype=dtype, device=device) for part in parts)
 
 
-def _build_laplacian_basis(size: int, boundary: Boundary) -> tuple[Tensor, Tensor, Tensor]:
-    # Built in float64 on the CPU whatever the caller's context: rounding of the basis must not limit a float64 solve,
-    # and tensors made in inference mode could not train later.
-    with torch.device("cpu"), torch.no_grad(), _usable_in_training():
-        cell = torch.arange(size, dtype=torch.float64)
-        mode = cell[:, None]
-        if boundary == "neumann" or (size == 1 and boundary == "reflect"):
-            inverse = torch.cos(math.pi * mode * (cell + 0.5) / size).T
-            angle = math.pi * cell / size
-        elif boundary == "reflect":
-            inverse = torch.cos(math.pi * mode * cell / (size - 1)).T
-            angle = math.pi * cell / (size - 1)
-        elif boundary == "dirichlet":
-            inverse = torch.sin(math.pi * (mode + 1) * (cell + 1) / (size + 1)).T
-            angle = math.pi * (cell + 1) / (size + 1)
-        else:
-            frequency = (cell + 1) // 2
-            phase = 2 * math.pi * frequency[:, None] * cell / size
-            # The zigzag of an even size has no sine: it would be zero at every cell.
-            odd = (mode.long() % 2 == 1) & (2 * frequency[:, None] != size)
-            inverse = torch.where(odd, torch.sin(phase), torch.cos(phase)).T
-            angle = 2 * math.pi * frequency / size
-        weight = _cell_weights(size, boundary)
-        # The columns are orthogonal in the inner product of the cell weights.
-        scale = (weight[:, None] * inverse.square()).sum(0).rsqrt()
-        inverse = inverse * scale
-        return (inverse * weight[:, None]).T.contiguous(), inverse.contiguous(), -2 + 2 * torch.cos(angle)
+@lru_cache(maxsize=64)
+def _cached_laplacian_basis(size: int, boundary: Boundary) -> tuple[Tensor, Tensor, Tensor]:
+    # In float64: rounding of the basis must not limit a float64 solve. Tensors made in inference mode could not train.
+    with torch.inference_mode(False):
+        return _build_laplacian_basis(size, boundary, torch.float64, torch.device("cpu"))
 
 
-_laplacian_basis = lru_cache(maxsize=64)(_build_laplacian_basis)
+def _build_laplacian_basis(
+    size: int, boundary: Boundary, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    cell = torch.arange(size, dtype=dtype, device=device)
+    mode = cell[:, None]
+    if boundary == "neumann" or (size == 1 and boundary == "reflect"):
+        inverse = torch.cos(math.pi * mode * (cell + 0.5) / size).T
+        angle = math.pi * cell / size
+    elif boundary == "reflect":
+        inverse = torch.cos(math.pi * mode * cell / (size - 1)).T
+        angle = math.pi * cell / (size - 1)
+    elif boundary == "dirichlet":
+        inverse = torch.sin(math.pi * (mode + 1) * (cell + 1) / (size + 1)).T
+        angle = math.pi * (cell + 1) / (size + 1)
+    else:
+        frequency = (cell + 1) // 2
+        phase = 2 * math.pi * frequency[:, None] * cell / size
+        # The zigzag of an even size has no sine: it would be zero at every cell.
+        odd = (mode.long() % 2 == 1) & (2 * frequency[:, None] != size)
+        inverse = torch.where(odd, torch.sin(phase), torch.cos(phase)).T
+        angle = 2 * math.pi * frequency / size
+    weight = _cell_weights(size, boundary, dtype, device)
+    # The columns are orthogonal in the inner product of the cell weights.
+    scale = (weight[:, None] * inverse.square()).sum(0).rsqrt()
+    inverse = inverse * scale
+    return (inverse * weight[:, None]).T.contiguous(), inverse.contiguous(), -2 + 2 * torch.cos(angle)
 
 
-def _usable_in_training() -> AbstractContextManager:
-    return nullcontext() if torch.compiler.is_compiling() else torch.inference_mode(False)
-
-
-def _cell_weights(size: int, boundary: Boundary) -> Tensor:
+def _cell_weights(size: int, boundary: Boundary, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Weights of the inner product in which the Laplacian is symmetric: a reflecting edge halves its cell."""
-    weight = torch.ones(size, dtype=torch.float64)
+    weight = torch.ones(size, dtype=dtype, device=device)
     if boundary == "reflect" and size > 1:
         weight[0] = weight[-1] = 0.5
     return weight
@@ -86,7 +87,7 @@ def inner_product_weights(u: Tensor, grid: Grid) -> Tensor | None:
     weights = torch.ones((), dtype=u.dtype, device=u.device)
     for axis in grid.axes:
         shape = [-1 if i == axis else 1 for i in range(u.dim())]
-        weights = weights * _cell_weights(u.shape[axis], grid.boundary).to(u).reshape(shape)
+        weights = weights * _cell_weights(u.shape[axis], grid.boundary, u.dtype, u.device).reshape(shape)
     return weights
 
 

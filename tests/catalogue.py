@@ -17,6 +17,7 @@ from pdeconv import (
     Advection,
     BackwardEuler,
     Bistable,
+    Coefficient,
     Constant,
     ConvVelocity,
     CrankNicolson,
@@ -113,6 +114,41 @@ def randomise(module: nn.Module, scale: float = 1.0):
         for parameter in module.parameters():
             parameter.add_(scale * torch.randn_like(parameter))
     return module
+
+
+def saturate(term: Term) -> Term:
+    """Push every weight to where its bounded coefficient reaches the ceiling."""
+    with torch.no_grad():
+        for parameter in term.parameters():
+            parameter.fill_(40.0)
+    return term
+
+
+class Field(Coefficient):
+    """A smooth diffusivity that varies in space and does not depend on the state."""
+
+    ceiling = 0.5
+
+    def forward(self, u: Tensor, grid: Grid) -> Tensor:
+        return 0.3 + 0.2 * _wave(u, grid)
+
+
+class FieldVelocity(Coefficient):
+    """A smooth velocity that varies in space and does not depend on the state."""
+
+    ceiling = 0.5
+
+    def forward(self, u: Tensor, grid: Grid) -> Tensor:
+        wave = _wave(u, grid)
+        return torch.stack([0.5 * wave if i % 2 else 0.3 - 0.2 * wave for i in range(grid.dims)], 1)
+
+
+def _wave(u: Tensor, grid: Grid) -> Tensor:
+    lines = [torch.sin(1.0 + (axis - 1) * torch.arange(u.shape[axis], dtype=u.dtype)) for axis in grid.axes]
+    wave = lines[0]
+    for line in lines[1:]:
+        wave = wave[..., None] * line
+    return wave[None, None]
 
 
 def state(dims: int = 2, batch: int = 2, cells: int = 5, channels: int = CHANNELS) -> Tensor:

@@ -1,0 +1,93 @@
+"""Law: a compiled module is one graph and equals the eager one, forward and backward; it exports with free sizes."""
+
+import pytest
+import torch
+from catalogue import CHANNELS, STEPS, TERMS, build, grid_of, pairs, state
+
+from pdeconv import CFL, Clamp, Evolve, Fixed, PDEBlock, create_model
+
+CONTROLS = {"Fixed": Fixed(2, unchecked=True), "CFL": CFL(0.9), "Clamp": Clamp(2)}
+# Every term with one step, every step with one term, every control.
+CASES = {(term, "Euler", "Fixed") for term in TERMS} | {
+    ("perona_malik", step, "Fixed") for step in STEPS if step != "Exact"
+}
+CASES |= {("channel_diffusion", "Exact", "Fixed"), ("perona_malik", "Heun", "CFL"), ("conv_advection", "Heun", "Clamp")}
+
+
+def gradients(module, u):
+    u = u.detach().requires_grad_()
+    out = module(u)
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    return [out, *torch.autograd.grad(out.square().sum(), (u, *weights), allow_unused=True)]
+
+
+def assert_same(compiled, eager, u, tolerance):
+    for one, other in zip(gradients(compiled, u), gradients(eager, u), strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("term_name", "step_name", "control"), sorted(CASES))
+def test_one_graph(term_name, step_name, control):
+    """Traced whole, with its backward; the fallback to eager would be an error."""
+    torch.compiler.reset()
+    for boundary in ("neumann", "periodic"):
+        term = build(term_name, grid_of(boundary, 2))
+        evolve = Evolve(STEPS[step_name](term).double(), 0.1, CONTROLS[control])
+        compiled = torch.compile(evolve, fullgraph=True, backend="aot_eager")
+        assert_same(compiled, evolve, state(2), 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("term_name", "step_name"),
+    [
+        ("perona_malik", "Heun"),
+        ("conv_advection", "Euler"),
+        ("perona_malik", "BackwardEuler"),
+        ("channel_diffusion", "Exact"),
+    ],
+)
+def test_generated_code(term_name, step_name):
+    """The default backend's code, on a few: each costs seconds."""
+    torch.compiler.reset()
+    evolve = Evolve(STEPS[step_name](build(term_name).float()), 0.1, Fixed(2))
+    assert_same(torch.compile(evolve, fullgraph=True), evolve, state(2).float(), 1e-4)
+
+
+def test_another_duration_does_not_recompile():
+    """dt is a tensor."""
+    torch.compiler.reset()
+    counter = torch._dynamo.testing.CompileCounter()
+    step = STEPS["Heun"](build("perona_malik"))
+    advance = torch.compile(lambda u, dt: step(u, dt), backend=counter, fullgraph=True)
+    u = state(2)
+    for dt in (0.1, 0.05, 0.025):
+        assert torch.allclose(advance(u, torch.tensor(dt)), step(u, torch.tensor(dt)))
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("name", [*(f"{t}-{s}" for t, s in pairs(steps=("Euler", "BackwardEuler", "Exact"))), "block"])
+def test_export_with_free_sizes(name):
+    """torch.export with batch, height and width left open, run at another size."""
+    if name == "block":
+        module = torch.nn.Sequential(PDEBlock(CHANNELS)).double()
+    else:
+        term_name, step_name = name.split("-")
+        module = Evolve(STEPS[step_name](build(term_name)), 0.1, Fixed(1, unchecked=True))
+    axes = {
+        0: torch.export.Dim("batch", min=2),
+        2: torch.export.Dim("height", min=5),
+        3: torch.export.Dim("width", min=5),
+    }
+    exported = torch.export.export(module, (state(2),), dynamic_shapes=(axes,), strict=False).module()
+    other = state(2, batch=4, cells=9)
+    assert torch.allclose(exported(other), module(other), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["adr_classifier", "parabolic_classifier", "reaction_diffusion_denoiser"])
+def test_models_are_one_graph(name):
+    torch.compiler.reset()
+    model = create_model(name, in_channels=1)
+    u = torch.rand(2, 1, 12, 12)
+    assert_same(torch.compile(model, fullgraph=True, backend="aot_eager"), model, u, 1e-5)

@@ -1,0 +1,71 @@
+"""Law: every step of every term differentiates twice: in the state, the weights and dt."""
+
+import pytest
+import torch
+from catalogue import CHANNELS, STEPS, TERMS, build, grid_of, number, pairs, state
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import functional_call
+
+from pdeconv import Evolve, Fixed
+
+# Where a slope jumps (ReLU, upwinding) finite differences see the jump only if the state is there: not at random.
+SECOND = [name for name in TERMS if name != "relu_convolution"]
+TWO_STEPS = ("Lie", "Strang")
+
+
+def function_of_everything(step):
+    """(u, dt, *weights) ↦ the step, and its weights."""
+    names, weights = [], []
+    for name, weight in step.named_parameters():
+        names.append(name)
+        weights.append(weight)
+
+    def advance(u, dt, *values):
+        return functional_call(step, dict(zip(names, values, strict=True)), (u, dt))
+
+    return advance, weights
+
+
+@pytest.mark.parametrize(("term_name", "step_name"), list(pairs()))
+def test_gradients(term_name, step_name):
+    for boundary, dims in (("neumann", 2), ("periodic", 1), ("reflect", 1)):
+        step = STEPS[step_name](build(term_name, grid_of(boundary, dims), 0.3)).double()
+        advance, weights = function_of_everything(step)
+        u = state(dims, batch=2, cells=3).requires_grad_()
+        dt = torch.tensor([0.05, 0.11], dtype=torch.float64, requires_grad=True)
+        assert gradcheck(advance, (u, dt, *weights), fast_mode=True)
+        if term_name in SECOND and dims == 1 and step_name not in TWO_STEPS:
+            assert gradgradcheck(advance, (u, dt, *weights), fast_mode=True, atol=1e-4)
+
+
+@pytest.mark.parametrize("term_name", [name for name in TERMS if list(build(name).parameters())])
+def test_every_weight_gets_a_gradient(term_name):
+    step = STEPS["Heun"](build(term_name, grid_of("neumann", 2)))
+    weights = list(step.parameters())
+    step(state(2), number(0.05)).square().sum().backward()
+    for weight in weights:
+        assert weight.grad is not None and weight.grad.isfinite().all()
+        assert weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("term_name", ["perona_malik", "conv_advection", "tanh_convolution", "bistable"])
+def test_checkpointing_changes_no_gradient(term_name):
+    term, u = build(term_name, grid_of("neumann", 2)), state(2).requires_grad_()
+    gradients = []
+    for memory in ("store", "checkpoint"):
+        evolve = Evolve(STEPS["Heun"](term), 0.5, Fixed(5, unchecked=True), memory=memory)
+        gradients.append(torch.autograd.grad(evolve(u).square().sum(), (u, *term.parameters())))
+    for stored, recomputed in zip(*gradients, strict=True):
+        assert torch.equal(stored, recomputed)
+
+
+def test_a_constant_state_has_finite_gradients():
+    """|∇u| = 0 and kernels of zeros are where square roots lose their slope."""
+    for name in TERMS:
+        step, u = STEPS["Euler"](build(name)), torch.full((1, CHANNELS, 4, 4), 0.5, dtype=torch.float64)
+        if "convolution" in name:
+            torch.nn.init.zeros_(step.term.weight)
+        u.requires_grad_()
+        step(u, number(0.05)).sum().backward()
+        assert u.grad.isfinite().all()
+        assert all(weight.grad.isfinite().all() for weight in step.parameters() if weight.grad is not None)

@@ -1,0 +1,114 @@
+"""Law: at its limit a step keeps what it says; an explicit step of a linear term breaks it 1.2 times beyond."""
+
+import math
+
+import pytest
+import torch
+from catalogue import (
+    BOUNDARIES,
+    DIMS,
+    STATE_INDEPENDENT,
+    STEPS,
+    build,
+    excess,
+    grid_of,
+    initial_states,
+    number,
+    pairs,
+    saturate,
+)
+
+from pdeconv.operator import ENERGY, RANGE, RANGE_WITH_ZERO
+
+TIGHT_FOR_RANGE = ("Euler", "Heun", "SSPRK3")
+PROVEN = [pair for pair in pairs() if pair[0] != "residual"]
+
+
+def test_what_is_proven():
+    """RK4 promises the energy alone, and so nothing for terms that keep something else; nor is a residual branch."""
+    unproven = {(term, step) for term, step in PROVEN if not STEPS[step](build(term)).keeps}
+    keep_the_range_alone = ("advection", "conv_advection", "logistic", "bistable", "sum")
+    assert unproven == {(term, "RK4") for term in keep_the_range_alone}
+    assert not any(STEPS[step](build("residual")).keeps for step in ("Euler", "Heun", "Strang"))
+
+
+def violation(step, invariant, u, after):
+    """How far ``after`` is outside of the smallest set of the family ``invariant`` that holds ``u``."""
+    if invariant == ENERGY:
+        return (
+            float((after.norm() / u.norm().clamp(min=1e-300) - 1).clamp(min=0)) if after.isfinite().all() else math.inf
+        )
+    if isinstance(invariant, tuple):
+        return excess(after, *invariant)
+    low, high = u.amin(), u.amax()
+    if invariant == RANGE_WITH_ZERO:
+        low, high = low.clamp(max=0), high.clamp(min=0)
+    return excess(after, low, high)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize(("term_name", "step_name"), PROVEN)
+def test_kept_at_the_limit(term_name, step_name, boundary):
+    """Whatever the weights; a limit of infinity is tried at steps long and short. Eight steps, each from the last."""
+    for dims in DIMS:
+        for scale in (0.3, 3.0):
+            step = STEPS[step_name](build(term_name, grid_of(boundary, dims), scale))
+            if not step.keeps:  # counted in test_what_is_proven; RK4 and the reflect boundary
+                assert step_name == "RK4" and step.guaranteed_limit == 0
+                continue
+            limit = step.guaranteed_limit
+            for dt in (limit,) if math.isfinite(limit) else (0.1, 1e3):
+                for name, start in initial_states(dims).items():
+                    u = start
+                    for _ in range(8 if dims == 1 else 2):
+                        after = step(u, number(dt))
+                        for invariant in step.keeps:
+                            assert violation(step, invariant, u, after) < 1e-9, (dims, dt, name, invariant)
+                        u = after
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("step_name", [*TIGHT_FOR_RANGE, "RK4"])
+@pytest.mark.parametrize("term_name", STATE_INDEPENDENT)
+def test_broken_beyond_the_limit(term_name, step_name, boundary):
+    """Else a limit of 0 would pass the law above. RK4 promises the energy alone, and is tight for diffusion."""
+    if step_name == "RK4" and ("diffusion" not in term_name or boundary != "periodic"):
+        pytest.skip("the disk of the proof touches the stability region on the real axis only")
+    if term_name == "decay" and step_name != "Euler":
+        pytest.skip("a number alone, e^{−z} of order 2 and 3 stay in [0, 1] a little longer")
+    for dims in DIMS:
+        term = saturate(build(term_name, grid_of(boundary, dims)))
+        step = STEPS[step_name](term)
+        family = RANGE if RANGE in step.keeps else RANGE_WITH_ZERO if RANGE_WITH_ZERO in step.keeps else ENERGY
+        worst = 0.0
+        for start in initial_states(dims).values():
+            u = start
+            for _ in range(60 if family == ENERGY else 2):
+                after = step(u, number(1.2 * step.guaranteed_limit))
+                worst = max(worst, violation(step, family, u, after))
+                u = after
+        assert worst > 1e-3, dims
+
+
+def test_a_measured_limit_is_at_least_the_guaranteed_one():
+    for term_name, step_name in PROVEN:
+        for dims in DIMS:
+            step = STEPS[step_name](build(term_name, grid_of("neumann", dims)))
+            u = torch.rand(3, 2, *(5, 6, 7)[:dims], dtype=torch.float64)
+            limit = step.limit(u)
+            assert limit.shape in ((), (3,))
+            assert (limit >= step.guaranteed_limit * (1 - 1e-12)).all(), (term_name, step_name)
+
+
+@pytest.mark.parametrize("term_name", ["perona_malik", "conv_advection"])
+def test_kept_at_the_measured_limit(term_name):
+    """Euler at the sharper, measured limit: each sample its own."""
+    for boundary in BOUNDARIES:
+        for dims in DIMS:
+            step = STEPS["Euler"](build(term_name, grid_of(boundary, dims), 3.0))
+            u = torch.cat(list(initial_states(dims).values()))
+            after = step(u, step.limit(u).clamp(max=1e3))
+            for before, later in zip(u, after, strict=True):
+                assert violation(step, next(i for i in step.keeps if i != ENERGY), before, later) < 1e-9

@@ -1,0 +1,95 @@
+"""Law: a step has the order that it states, within 0.15, for coefficients that do not depend on the state."""
+
+import math
+
+import pytest
+import torch
+from catalogue import CHANNELS, STEPS, Field, FieldVelocity, number, randomise
+
+from pdeconv import SSPRK3, Advection, Constant, Decay, Diffusion, Grid, Heun, Lie, Logistic, Reaction, Strang
+from pdeconv.steps import RungeKutta
+
+GRID = Grid((0.8, 1.1), "neumann")
+
+
+def smooth_state():
+    x, y = torch.meshgrid(torch.arange(6.0), torch.arange(5.0), indexing="ij")
+    return (torch.stack([torch.cos(x) + y / 4, torch.sin(x * y / 5)])[None] / 4 + 0.5).double()
+
+
+def advance(step, u, duration, steps):
+    for _ in range(steps):
+        u = step(u, number(duration / steps))
+    return u
+
+
+@torch.no_grad()
+def measured_order(step, duration=0.8, steps=16, reference=None):
+    u = smooth_state()
+    exact = advance(step, u, duration, 64 * steps) if reference is None else advance(reference, u, duration, 256)
+    errors = [float((advance(step, u, duration, n) - exact).norm()) for n in (steps, 2 * steps)]
+    return math.log2(errors[0] / errors[1])
+
+
+def diffusion():
+    return Diffusion(Field(), GRID)
+
+
+def advection():
+    return Advection(FieldVelocity(), GRID)
+
+
+TERMS = {
+    "diffusion": diffusion,
+    "advection": advection,
+    "decay": lambda: Reaction(Decay(CHANNELS)),
+    "sum": lambda: diffusion() + advection(),
+}
+SINGLE = [name for name in STEPS if name not in ("Lie", "Strang", "Exact")]
+
+
+@pytest.mark.parametrize("term_name", TERMS)
+@pytest.mark.parametrize("step_name", SINGLE)
+def test_order_of_single_steps(step_name, term_name):
+    if step_name in ("BackwardEuler", "CrankNicolson") and term_name in ("advection", "sum"):
+        pytest.skip("no solve")
+    torch.manual_seed(1)
+    step = STEPS[step_name](randomise(TERMS[term_name]().double(), 0.3))
+    assert measured_order(step) == pytest.approx(step.order, abs=0.15)
+
+
+@pytest.mark.parametrize("step_name", [name for name, step in STEPS.items() if isinstance(step, type)])
+def test_order_for_a_reaction_that_depends_on_the_state(step_name):
+    """Runge–Kutta keeps its order; a step of the frozen operator falls to order 1."""
+    step = STEPS[step_name](Reaction(Logistic(CHANNELS, ceiling=1.0)).double())
+    order = step.order if isinstance(step, RungeKutta) else 1
+    reference = STEPS["RK4"](step.term)
+    assert measured_order(step, duration=1.6, reference=reference) == pytest.approx(order, abs=0.15)
+
+
+SPLITTINGS = {
+    "Lie": lambda: Lie(Heun(diffusion()), Heun(advection())),
+    "Lie of three": lambda: Lie(Heun(diffusion()), Heun(advection()), SSPRK3(Reaction(Logistic(CHANNELS)))),
+    "Strang": lambda: Strang(STEPS["CrankNicolson"](diffusion()), Heun(advection())),
+    "Strang of three": lambda: Strang(Heun(diffusion()), Heun(advection()), SSPRK3(Reaction(Logistic(CHANNELS)))),
+    "Strang with Euler": lambda: Strang(Heun(diffusion()), STEPS["Euler"](advection())),
+}
+
+
+@pytest.mark.parametrize("name", SPLITTINGS)
+def test_order_of_splittings(name):
+    """Against the unsplit equation: only so does the error of the splitting show."""
+    step = SPLITTINGS[name]().double()
+    whole = diffusion() + advection()
+    if "three" in name:
+        whole = whole + step.parts[-1].term
+    assert step.order == (2 if name in ("Strang", "Strang of three") else 1)
+    measured = measured_order(step, reference=STEPS["RK4"](whole.double()))
+    assert measured == pytest.approx(step.order, abs=0.15)
+
+
+def test_exact_steps_compose():
+    """Two exact steps are one of twice the length."""
+    for term in (Diffusion(Constant(0.7), GRID), Reaction(Decay(CHANNELS))):
+        step, u = STEPS["Exact"](term.double()), smooth_state()
+        assert torch.allclose(advance(step, u, 3.0, 1), advance(step, u, 3.0, 7), atol=1e-12)
