@@ -1,8 +1,9 @@
 """pdeconv: convolutional blocks that are steps of learned diffusion, advection and reaction equations."""
 
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
-from pdeconv.coefficient import Coefficient, Constant, ConvVelocity, PerChannel, PerChannelVelocity, PeronaMalik
+from pdeconv.coefficient import Coefficient, Constant, PerChannel
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
+from pdeconv.diffusivity import PeronaMalik
 from pdeconv.errors import PDEConvError, StabilityError, UnsupportedError
 from pdeconv.evolve import Evolve, Trajectory
 from pdeconv.grid import Grid
@@ -22,6 +23,7 @@ from pdeconv.terms import (
     SymmetricConvolution,
     Term,
 )
+from pdeconv.velocity import ConvVelocity, PerChannelVelocity
 
 __version__ = "0.1.0"
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pdeconv.coefficient import ConvVelocity, PerChannel
+from pdeconv.coefficient import PerChannel
 from pdeconv.control import CFL, Fixed
 from pdeconv.errors import PDEConvError, checked_count, checked_type
 from pdeconv.evolve import Evolve
 from pdeconv.grid import Grid
 from pdeconv.steps import Euler, Heun
 from pdeconv.terms import Advection, Diffusion, Residual
+from pdeconv.velocity import ConvVelocity
 
 
 class PDEBlock(nn.Module):

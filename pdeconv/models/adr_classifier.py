@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from pdeconv.coefficient import ConvVelocity, PerChannel
+from pdeconv.coefficient import PerChannel
 from pdeconv.control import Fixed
 from pdeconv.errors import checked_count
 from pdeconv.evolve import Evolve, Trajectory
@@ -17,6 +17,7 @@ from pdeconv.models.pyramid import default_norm, pyramid_trajectory
 from pdeconv.models.registry import register_model
 from pdeconv.steps import SSPRK3, CrankNicolson, Heun, Strang
 from pdeconv.terms import Advection, Bistable, Diffusion, Reaction
+from pdeconv.velocity import ConvVelocity
 
 
 @register_model("adr_classifier")
