@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdeconv.grid import Boundary, Grid
 from pdeconv.operator import per_sample
+from pdeconv.precision import without_autocast
 
 
 def laplacian_basis(size: int, boundary: Boundary, dtype: torch.dtype, device: torch.device):
@@ -102,7 +103,7 @@ def map_spectrum(u: Tensor, diffusivity: Tensor, grid: Grid, function: Callable[
     Computed in float32 at least: the transforms sum over whole axes.
     """
     dtype = torch.promote_types(u.dtype, torch.float32)
-    with torch.autocast(u.device.type, enabled=False):
+    with without_autocast(u):
         spectrum, total = u.to(dtype), torch.zeros((), dtype=dtype, device=u.device)
         bases = []
         for axis, dx in zip(grid.axes, grid.spacings, strict=True):

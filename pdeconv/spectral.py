@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from pdeconv.precision import without_autocast
+
 
 def convolution_norm_bound(weight: Tensor) -> Tensor:
     """An upper bound of ‖K‖₂ for the convolution with ``weight`` on a grid of any size.
@@ -38,7 +40,7 @@ def convolution_norm_bound(weight: Tensor) -> Tensor:
         count = max(1, (16 if single else 6) * degree)
         samples.append(count)
         slack /= math.cos(math.pi * degree / count)
-    with torch.autocast(weight.device.type, enabled=False):
+    with without_autocast(weight):
         real, imaginary = _symbol(weight.to(torch.promote_types(weight.dtype, torch.float32)), samples)
         if single:
             squared = (real.square() + imaginary.square()).sum((1, 2)).amax()

@@ -12,8 +12,11 @@ from pdeconv.evolve import Evolve, Trajectory
 
 
 def default_norm(channels: int) -> nn.Module:
-    """Group normalisation of at most 8 groups: no sample depends on its batch-mates."""
-    return nn.GroupNorm(math.gcd(8, channels), channels)
+    """Group normalisation of at most 8 groups: no sample depends on its batch-mates.
+
+    A group has two channels at least, so that a single cell can be normalised.
+    """
+    return nn.GroupNorm(math.gcd(8, channels // 2) if channels % 2 == 0 else 1, channels)
 
 
 def pyramid_trajectory(levels: Iterable[nn.Module], image: Tensor) -> Trajectory:

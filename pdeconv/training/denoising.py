@@ -151,10 +151,12 @@ def _table(rows: dict[str, list[tuple[float, float]]], names: Sequence[str], sig
         title=f"PSNR in dB / SSIM on {extent}, σ = {sigma:g}",
         caption="each classical filter is tuned on every image for its best PSNR",
         box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
     own_columns = names if len(names) <= NAMED else ()
     for heading in ("", *own_columns, "mean"):
-        table.add_column(heading, justify="right" if heading else "left")
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, scores in rows.items():
         mean = tuple(sum(values) / len(scores) for values in zip(*scores, strict=True))
         cells = [f"{psnr:.2f} / {ssim:.3f}" for psnr, ssim in (*scores[: len(own_columns)], mean)]

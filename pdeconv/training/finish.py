@@ -1,6 +1,8 @@
 """The end of a run: the best weights measured once more, pictures, a table, and the list of what to open."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -56,7 +58,8 @@ def finish_run(
     speed = sum(line["images_per_s"] * line["seconds"] for line in lines) / max(seconds, 1e-9)
     rows = [(name, f"{value:.4f}") for name, value in summary.items()]
     rows += [
-        ("of the weights after epoch", f"{best_step * config.epochs // max(position.step, 1)} of {config.epochs}"),
+        ("best epoch by this test", f"{best_step * config.epochs // max(position.step, 1)} of {config.epochs}"),
+        (f"{task.headline} after the last epoch", _last_tested(records, task.headline)),
         ("parameters", f"{sum(parameter.numel() for parameter in lone.parameters()):,}"),
         ("training throughput", f"{speed:,.0f} images/s on {accelerator.num_processes} x {accelerator.device.type}"),
         ("training time", f"{seconds:.0f} s, without evaluation"),
@@ -69,3 +72,9 @@ def finish_run(
     files = [*pictures, folder / "curves.png", folder / "metrics.jsonl", folder / "config.yaml"]
     for path in [*files, best if best.exists() else step_folder(folder / "checkpoints", best_step)]:
         display.say(f"  {path}")
+
+
+def _last_tested(records: Sequence[Mapping[str, Any]], headline: str) -> str:
+    """The headline of the last evaluation: unlike the best one, it was not chosen by looking at the test set."""
+    tested = [record[headline] for record in records if record["kind"] == "test"]
+    return "none" if not tested or tested[-1] is None else f"{tested[-1]:.4f}"
