@@ -190,6 +190,7 @@ def train(config: TrainConfig) -> int:
         return 128 + stopped_by
     accelerator.wait_for_everyone()  # the last checkpoint is there
     finish_run(config, accelerator, data, task, model, network, position, display)
+    accelerator.wait_for_everyone()  # the first process has drawn its pictures: all leave together
     accelerator.end_training()
     return 0
 

@@ -51,6 +51,16 @@ def run_program(program: str, main: Callable[[], int]) -> NoReturn:
         stop(f"{program}: {error}", status=getattr(error, "exit_status", 2))
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         stop(f"{program}: {error.strerror or error}: {error.filename or ''}".rstrip(": "), status=2)
+    leave(status)
+
+
+def leave(status: int) -> NoReturn:
+    """End the program. One of several processes ends at once: a thread of its process group may outlive the group, abort
+    the interpreter's slow goodbye, and so have torchrun kill the others."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "LOCAL_RANK" in os.environ:
+        os._exit(status)
     sys.exit(status)
 
 
@@ -59,7 +69,7 @@ def stop(message: str, status: int) -> NoReturn:
     rank = os.environ.get("RANK", "0")
     prefix = "" if rank == "0" else f"[process {rank}] "
     print(prefix + " ".join(message.split()), file=sys.stderr, flush=True)
-    sys.exit(status)
+    leave(status)
 
 
 def valid_keys(kind: type, prefix: str = "") -> dict[str, Any]:
