@@ -55,8 +55,11 @@ def run_program(program: str, main: Callable[[], int]) -> NoReturn:
 
 
 def leave(status: int) -> NoReturn:
-    """End the program. One of several processes ends at once: a thread of its process group may outlive the group, abort
-    the interpreter's slow goodbye, and so have torchrun kill the others."""
+    """End the program; one of several processes ends at once.
+
+    A thread of its process group may outlive the group and abort the interpreter's slow goodbye: torchrun would then
+    kill the other processes.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     if "LOCAL_RANK" in os.environ:
