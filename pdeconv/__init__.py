@@ -1,5 +1,6 @@
 """pdeconv: convolutional blocks that are steps of learned diffusion, advection and reaction equations."""
 
+from pdeconv.advection_scheme import TVD, AdvectionScheme, Central, Upwind
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
 from pdeconv.coefficient import Coefficient, Constant, PerChannel
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
@@ -8,12 +9,27 @@ from pdeconv.errors import PDEConvError, StabilityError, UnsupportedError
 from pdeconv.evolve import Evolve, Trajectory
 from pdeconv.grid import Grid
 from pdeconv.influence import Influence, RationalInfluence, ReLUInfluence, TanhInfluence
+from pdeconv.interpolation import ClampedCubicInterpolation, CubicInterpolation, Interpolation, LinearInterpolation
+from pdeconv.limiter import Limiter, Minmod, Superbee, VanLeer
 from pdeconv.models import create_model, list_models, register_model
 from pdeconv.operator import Operator, operator
-from pdeconv.steps import RK4, SSPRK3, BackwardEuler, CrankNicolson, Euler, Exact, Heun, Lie, Step, Strang
+from pdeconv.steps import (
+    RK4,
+    SSPRK3,
+    BackwardEuler,
+    CrankNicolson,
+    Euler,
+    Exact,
+    Heun,
+    Lie,
+    SemiLagrangian,
+    Step,
+    Strang,
+)
 from pdeconv.terms import (
     Advection,
     Bistable,
+    ConservativeAdvection,
     Decay,
     Diffusion,
     Law,
@@ -23,7 +39,9 @@ from pdeconv.terms import (
     SymmetricConvolution,
     Term,
 )
-from pdeconv.velocity import ConvVelocity, PerChannelVelocity
+from pdeconv.velocity import ConstantVelocity, ConvVelocity, PerChannelVelocity, SelfVelocity, Velocity
+from pdeconv.velocity_field import FixedVelocity, StreamVelocity, VelocityField
+from pdeconv.weno import WENO3, WENO5
 
 __version__ = "0.1.0"
 
@@ -31,28 +49,42 @@ __all__ = [
     "CFL",
     "RK4",
     "SSPRK3",
+    "TVD",
+    "WENO3",
+    "WENO5",
     "Advection",
+    "AdvectionScheme",
     "BackwardEuler",
     "Bistable",
+    "Central",
     "Clamp",
+    "ClampedCubicInterpolation",
     "Coefficient",
+    "ConservativeAdvection",
     "Constant",
+    "ConstantVelocity",
     "Control",
     "ConvVelocity",
     "CrankNicolson",
+    "CubicInterpolation",
     "Decay",
     "Diffusion",
     "Euler",
     "Evolve",
     "Exact",
     "Fixed",
+    "FixedVelocity",
     "Grid",
     "Heun",
     "Influence",
+    "Interpolation",
     "Law",
     "Lie",
+    "Limiter",
+    "LinearInterpolation",
     "Logistic",
     "Measured",
+    "Minmod",
     "Operator",
     "PDEBasicBlock",
     "PDEBlock",
@@ -64,14 +96,22 @@ __all__ = [
     "ReLUInfluence",
     "Reaction",
     "Residual",
+    "SelfVelocity",
+    "SemiLagrangian",
     "StabilityError",
     "Step",
     "Strang",
+    "StreamVelocity",
+    "Superbee",
     "SymmetricConvolution",
     "TanhInfluence",
     "Term",
     "Trajectory",
     "UnsupportedError",
+    "Upwind",
+    "VanLeer",
+    "Velocity",
+    "VelocityField",
     "create_model",
     "list_models",
     "operator",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
@@ -13,10 +14,11 @@ from pdeconv.grid import Grid
 
 Invariant = str | tuple[float, float]
 """A family of closed convex sets that a flow keeps: ``"range"`` (every interval of values), ``"range with 0"`` (every
-interval that contains 0), one interval ``(low, high)``, or ``"energy"`` (every ball ‖u‖ ≤ r)."""
+interval that contains 0), one interval ``(low, high)``, which may be infinite, or ``"energy"`` (every ball ‖u‖ ≤ r)."""
 
 Keeps = frozenset[Invariant]
 RANGE, RANGE_WITH_ZERO, ENERGY = "range", "range with 0", "energy"
+NON_NEGATIVE = (0.0, math.inf)
 NOTHING: Keeps = frozenset()
 
 

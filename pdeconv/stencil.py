@@ -58,6 +58,42 @@ def extend(u: Tensor, axis: int, boundary: Boundary, width: int = 1) -> Tensor:
     return torch.cat((low, u, high), axis)
 
 
+def extend_wide(u: Tensor, axis: int, boundary: Boundary, width: int) -> Tensor:
+    """:func:`extend` by any width: a short axis is mirrored, or wrapped, as often as it takes.
+
+    Example:
+        >>> extend_wide(torch.tensor([1.0, 2.0]), 0, "neumann", 3)
+        tensor([2., 2., 1., 1., 2., 2., 1., 1.])
+    """
+    size = u.shape[axis]
+    if boundary == "reflect" and size == 1:
+        boundary = "neumann"
+    whole = size - 1 if boundary == "reflect" else size
+    if boundary == "dirichlet" or width <= whole:
+        return extend(u, axis, boundary, width)
+    # Extended by its whole length, an image ends at a mirror, or a seam, again.
+    return extend_wide(extend(u, axis, boundary, whole), axis, boundary, width - whole)
+
+
+def source_cell(index: Tensor, size: int, boundary: Boundary) -> Tensor:
+    """The cell of 0 … size − 1 whose value a ghost cell has; under dirichlet, whose value is 0, the nearest one.
+
+    Example:
+        >>> source_cell(torch.tensor([-2, -1, 0, 3, 4]), 3, "reflect")
+        tensor([2, 1, 0, 1, 0])
+    """
+    if boundary == "dirichlet":
+        return index.clamp(0, size - 1)
+    if boundary == "periodic":
+        return index.remainder(size)
+    if boundary == "neumann":
+        index = index.remainder(2 * size)
+        return torch.minimum(index, 2 * size - 1 - index)
+    period = max(2 * size - 2, 1)
+    index = index.remainder(period)
+    return torch.minimum(index, period - index)
+
+
 def fold(p: Tensor, axis: int, boundary: Boundary, width: int = 1) -> Tensor:
     """Add the ghost cells back to the cells that they mirror: the adjoint of :func:`extend`.
 
@@ -123,6 +159,26 @@ def lower_faces(p: Tensor, axis: int) -> Tensor:
 def upper_faces(p: Tensor, axis: int) -> Tensor:
     """The face above each cell, of a field at N + 1 faces."""
     return p.narrow(axis, 1, p.shape[axis] - 1)
+
+
+def odd_at_walls(p: Tensor, axis: int, boundary: Boundary) -> Tensor:
+    """A field at N + 1 faces, made odd about the walls, so that nothing passes through them.
+
+    The wall of a neumann edge is its face, which gets 0; that of a reflect edge lies in the middle of the edge cell,
+    whose outer face gets the opposite of its inner face. Other boundaries have no wall.
+
+    Example:
+        >>> odd_at_walls(torch.tensor([1.0, 2.0, 3.0, 4.0]), 0, "reflect")
+        tensor([-2.,  2.,  3., -3.])
+    """
+    if boundary in ("periodic", "dirichlet"):
+        return p
+    inner = p.narrow(axis, 1, p.shape[axis] - 2)
+    if boundary == "reflect" and inner.shape[axis] > 0:
+        low, high = -inner.narrow(axis, 0, 1), -inner.narrow(axis, inner.shape[axis] - 1, 1)
+    else:
+        low = high = torch.zeros_like(p.narrow(axis, 0, 1))
+    return torch.cat((low, inner, high), axis)
 
 
 def squared_gradient(u: Tensor, grid: Grid) -> Tensor:

@@ -2,16 +2,103 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from pdeconv.coefficient import Coefficient, check_channels, per_channel
 from pdeconv.errors import PDEConvError, checked_count, checked_number
 from pdeconv.grid import Grid
-from pdeconv.stencil import extend
+from pdeconv.stencil import extend, face_mean, odd_at_walls
 
 
-class PerChannelVelocity(Coefficient):
+class Velocity(Coefficient):
+    """A velocity, each component bounded by ``ceiling``: (B|1, D, C|1, *S|1) at the cells, in dx/time."""
+
+    def faces(self, u: Tensor, grid: Grid) -> tuple[Tensor, ...]:
+        """The component normal to the N + 1 faces along each axis, (B|1, C|1, *S) with N + 1 along that axis.
+
+        The mean of the two cells; nothing passes through a neumann or reflect wall.
+        """
+        velocity = checked_velocity(self(u, grid), grid)
+        beyond = "periodic" if grid.boundary == "periodic" else "neumann"
+        faces = []
+        for component, axis in zip(velocity.unbind(1), grid.axes, strict=True):
+            component = component.expand(-1, -1, *u.shape[2:])
+            faces.append(odd_at_walls(face_mean(extend(component, axis, beyond), axis), axis, grid.boundary))
+        return tuple(faces)
+
+
+def checked_velocity(velocity: Tensor, grid: Grid) -> Tensor:
+    """``velocity``. Raises ``PDEConvError`` unless it has one component per axis of the grid."""
+    if velocity.dim() != 3 + grid.dims or velocity.shape[1] != grid.dims:
+        raise PDEConvError(
+            f"Advection on {grid.dims} axes needs a velocity of shape (B, {grid.dims}, C, *S), but got "
+            f"{tuple(velocity.shape)}; give the velocity coefficient dims={grid.dims}."
+        )
+    return velocity
+
+
+class ConstantVelocity(Velocity):
+    """A fixed velocity, the same everywhere and for all channels, not learned.
+
+    Args:
+        components: One number per axis, dx/time, in the order of the axes (the first moves along the rows' index).
+
+    Example:
+        >>> ConstantVelocity((0.0, 1.0))(torch.zeros(1, 3, 8, 8), Grid()).flatten()
+        tensor([0., 1.])
+    """
+
+    def __init__(self, components: Sequence[float]) -> None:
+        super().__init__()
+        if not isinstance(components, Sequence) or isinstance(components, str):
+            raise PDEConvError(f"ConstantVelocity needs a number for each axis, but got {components!r}.")
+        for v in components:
+            checked_number("ConstantVelocity", "speed", abs(v) if isinstance(v, int | float) else v, zero_too=True)
+        self.components = tuple(float(v) for v in components)
+        self.ceiling = max((abs(v) for v in self.components), default=0.0)
+
+    def forward(self, u: Tensor, grid: Grid) -> Tensor:
+        velocity = torch.stack([u.new_full((), v) for v in self.components])
+        return velocity.reshape(1, -1, *(1,) * (u.dim() - 1))
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{v:g}" for v in self.components)
+
+
+class SelfVelocity(Velocity):
+    """The state carries itself, v = u along every axis: Burgers' equation u_t = −u Σᵢ ∂ᵢu, each channel by itself.
+
+    Held within ±ceiling. ``Advection`` keeps the range, so that a state that starts within is never cut. It is not
+    conservative: where viscosity does not resolve a shock, the shock travels at a wrong speed.
+
+    Args:
+        ceiling: Bound of |u|, dx/time.
+
+    References:
+        J. M. Burgers. A mathematical model illustrating the theory of turbulence. Adv. Appl. Mech. 1, 1948.
+
+    Example:
+        >>> from pdeconv import Advection, Constant, Diffusion
+        >>> burgers = Advection(SelfVelocity(ceiling=1.0)) + Diffusion(Constant(0.1))
+        >>> SelfVelocity(ceiling=1.0)(torch.rand(2, 3, 8, 8), Grid()).shape
+        torch.Size([2, 2, 3, 8, 8])
+    """
+
+    depends_on_state = True
+
+    def __init__(self, ceiling: float = 1.0) -> None:
+        super().__init__()
+        self.ceiling = checked_number("SelfVelocity", "ceiling", ceiling)
+
+    def forward(self, u: Tensor, grid: Grid) -> Tensor:
+        speed = u.clamp(-self.ceiling, self.ceiling)
+        return speed[:, None].expand(-1, grid.dims, *[-1] * (u.dim() - 1))
+
+
+class PerChannelVelocity(Velocity):
     """One learned velocity a channel, v = ceiling · tanh(w), of shape (1, D, C, 1, …); zero at initialisation.
 
     Args:
@@ -45,7 +132,7 @@ class PerChannelVelocity(Coefficient):
         return f"{self.weight.shape[1]}, ceiling={self.ceiling:g}, dims={self.weight.shape[0]}"
 
 
-class ConvVelocity(Coefficient):
+class ConvVelocity(Velocity):
     """A velocity field read off the state by a depthwise convolution, v = ceiling · tanh(w ∗ u + b).
 
     Args:

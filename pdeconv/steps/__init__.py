@@ -3,6 +3,7 @@
 from pdeconv.steps.exact import Exact
 from pdeconv.steps.explicit import RK4, SSPRK3, Euler, Heun, RungeKutta
 from pdeconv.steps.implicit import BackwardEuler, CrankNicolson
+from pdeconv.steps.semi_lagrangian import SemiLagrangian
 from pdeconv.steps.splitting import Lie, Strang
 from pdeconv.steps.step import SingleTermStep, Step
 
@@ -16,6 +17,7 @@ __all__ = [
     "Heun",
     "Lie",
     "RungeKutta",
+    "SemiLagrangian",
     "SingleTermStep",
     "Step",
     "Strang",

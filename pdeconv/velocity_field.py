@@ -1,0 +1,197 @@
+"""Velocities that vary in space: fields of their own, and fields free of divergence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from pdeconv.coefficient import check_channels
+from pdeconv.errors import PDEConvError, checked_count, checked_number
+from pdeconv.grid import Grid
+from pdeconv.precision import without_autocast
+from pdeconv.stencil import divergence, extend_wide, face_mean, odd_at_walls
+from pdeconv.velocity import Velocity
+
+
+class VelocityField(Velocity):
+    """A learned velocity field, v = ceiling · tanh(w), interpolated linearly to the state's size; zero at first.
+
+    Args:
+        shape: Cells of the field along each axis; the state may have more or fewer.
+        channels: Number of channels C, or 1 for one field that carries all channels.
+        ceiling: Upper bound of each component, dx/time.
+
+    Example:
+        >>> VelocityField((4, 4))(torch.zeros(1, 3, 8, 6), Grid()).shape
+        torch.Size([1, 2, 1, 8, 6])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: int = 1,
+        ceiling: float = 1.0,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.ceiling = checked_number("VelocityField", "ceiling", ceiling)
+        sizes = [checked_count("VelocityField", "shape", n) for n in shape]
+        channels = checked_count("VelocityField", "channels", channels)
+        self.weight = nn.Parameter(
+            torch.zeros(Grid(dims=len(sizes)).dims, channels, *sizes, device=device, dtype=dtype)
+        )
+
+    def forward(self, u: Tensor, grid: Grid) -> Tensor:
+        return _resampled(self.ceiling * torch.tanh(self.weight), u, grid)
+
+    def extra_repr(self) -> str:
+        _, channels, *shape = self.weight.shape
+        return f"{tuple(shape)}, channels={channels}, ceiling={self.ceiling:g}"
+
+
+class FixedVelocity(Velocity):
+    """A given velocity field, not learned, interpolated linearly to the state's size.
+
+    Args:
+        values: (D, C|1, *shape) in dx/time, for D axes.
+
+    Example:
+        >>> x, y = torch.meshgrid(torch.linspace(-1, 1, 5), torch.linspace(-1, 1, 5), indexing="ij")
+        >>> rotation = FixedVelocity(torch.stack([-y, x])[:, None])
+        >>> rotation.ceiling, rotation(torch.zeros(1, 3, 10, 10), Grid()).shape
+        (1.0, torch.Size([1, 2, 1, 10, 10]))
+    """
+
+    values: Tensor
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        if not isinstance(values, Tensor) or not values.is_floating_point() or values.shape[0] != values.dim() - 2:
+            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise PDEConvError(f"FixedVelocity needs a floating tensor (D, C|1, *shape) of D axes, but got {got}.")
+        self.ceiling = checked_number("FixedVelocity", "speed", float(values.abs().max()), zero_too=True)
+        # Not part of the state_dict: weights that are loaded must not exceed the ceiling.
+        self.register_buffer("values", values.detach().clone(), persistent=False)
+
+    def forward(self, u: Tensor, grid: Grid) -> Tensor:
+        return _resampled(self.values, u, grid)
+
+
+def _resampled(field: Tensor, u: Tensor, grid: Grid) -> Tensor:
+    """A field (D, C|1, *shape) at the cells of ``u``, (1, D, C|1, *S): along each axis a mean of the nearest two."""
+    if field.dim() != 2 + grid.dims:
+        raise PDEConvError(f"A velocity field of {field.dim() - 2} axes is on a grid of {grid.dims}; give it as many.")
+    if field.shape[1] != 1:
+        check_channels(field.shape[1], u)
+    with without_autocast(u):
+        for axis in grid.axes:
+            weights = _linear_weights(u.shape[axis], field.shape[2], grid.boundary == "periodic", field)
+            field = torch.tensordot(
+                field, weights, dims=([2], [1])
+            )  # the axis goes to the end, the next is in its place
+    return field.to(u.dtype)[None]
+
+
+def _linear_weights(size: int, knots: int, wraps: bool, like: Tensor) -> Tensor:
+    """The matrix (size, knots) that interpolates between the centres of ``knots`` cells; rows have sum 1."""
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    at = (torch.arange(size, dtype=dtype, device=like.device) + 0.5) * (knots / size) - 0.5
+    away = (at if wraps else at.clamp(0, knots - 1))[:, None] - torch.arange(knots, dtype=dtype, device=like.device)
+    if wraps:
+        away = (away + knots / 2).remainder(knots) - knots / 2
+    weights = (1 - away.abs()).clamp(min=0)
+    return (weights / weights.sum(1, keepdim=True)).to(like.dtype)
+
+
+class StreamVelocity(Velocity):
+    """A velocity field free of divergence, the curl of a stream function read off the state: v₀ = ∂₁ψ, v₁ = −∂₀ψ.
+
+    ψ = a · tanh(w ∗ u + b) at the corners of the cells, by a depthwise convolution with a kernel of even width. At the
+    faces, which ``ConservativeAdvection`` uses, the discrete divergence is 0 in every cell but for rounding, and
+    nothing passes through a neumann or reflect wall: the flux form then lets constants rest. In 3-D there is a ψ for
+    each pair of axes (a vector potential). At the cells it is the mean of the two faces.
+
+    Args:
+        channels: Number of channels C.
+        ceiling: Upper bound of each component, dx/time.
+        dims: Number of spatial axes, 2 or 3.
+        kernel_size: Even width of the kernel.
+
+    Returns (forward): Velocity (B, D, C, *S).
+
+    Example:
+        >>> stream, grid, u = StreamVelocity(1), Grid(boundary="periodic"), torch.rand(1, 1, 8, 8)
+        >>> along_rows, along_columns = stream.faces(u, grid)
+        >>> bool((divergence(along_rows, 2, grid) + divergence(along_columns, 3, grid)).abs().max() < 1e-6)
+        True
+    """
+
+    depends_on_state = True
+
+    def __init__(
+        self,
+        channels: int,
+        ceiling: float = 1.0,
+        dims: int = 2,
+        kernel_size: int = 2,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        name = "StreamVelocity"
+        self.channels, self.ceiling = (
+            checked_count(name, "channels", channels),
+            checked_number(name, "ceiling", ceiling),
+        )
+        kernel_size = checked_count(name, "kernel_size", kernel_size)
+        if dims not in (2, 3):
+            raise PDEConvError(
+                f"{name} needs dims=2 or 3, but got {dims!r}; a 1-D flow without divergence is constant."
+            )
+        if kernel_size % 2:
+            raise PDEConvError(f"{name} needs an even kernel_size, centred at corners, but got {kernel_size}.")
+        self.dims, self.pairs = dims, tuple(combinations(range(dims), 2))
+        self.widths = [[kernel_size if i in pair else kernel_size - 1 for i in range(dims)] for pair in self.pairs]
+        convolution = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+        self.convs = nn.ModuleList(
+            convolution(channels, channels, tuple(width), groups=channels, device=device, dtype=dtype)
+            for width in self.widths
+        )
+
+    def forward(self, u: Tensor, grid: Grid) -> Tensor:
+        faces = self.faces(u, grid)
+        return torch.stack([face_mean(face, axis) for face, axis in zip(faces, grid.axes, strict=True)], 1)
+
+    def faces(self, u: Tensor, grid: Grid) -> tuple[Tensor, ...]:
+        check_channels(self.channels, u)
+        if self.dims != grid.dims:
+            raise PDEConvError(
+                f"StreamVelocity(dims={self.dims}) is on a grid of {grid.dims} axes; make dims the same."
+            )
+        # |∂ψ| ≤ 2a/dx, summed over the pairs that an axis is in.
+        steepest = max(sum(1 / dx for j, dx in enumerate(grid.spacings) if j != i) for i in range(grid.dims))
+        amplitude = self.ceiling / (2 * steepest)
+        faces: list[Tensor | None] = [None] * grid.dims
+        for pair, width, conv in zip(self.pairs, self.widths, self.convs, strict=True):
+            extended = u
+            for axis, n in zip(grid.axes, width, strict=True):
+                extended = extend_wide(extended, axis, grid.boundary, n // 2)
+            stream = (amplitude * torch.tanh(conv(extended))).to(u.dtype)
+            for i in pair:
+                stream = odd_at_walls(stream, grid.axes[i], grid.boundary)
+            first, second = pair
+            along_first = divergence(stream, grid.axes[second], grid)
+            along_second = -divergence(stream, grid.axes[first], grid)
+            for i, part in ((first, along_first), (second, along_second)):
+                so_far = faces[i]
+                faces[i] = part if so_far is None else so_far + part
+        return tuple(face for face in faces if face is not None)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, ceiling={self.ceiling:g}, dims={self.dims}"
