@@ -91,9 +91,8 @@ def _resampled(field: Tensor, u: Tensor, grid: Grid) -> Tensor:
     with without_autocast(u):
         for axis in grid.axes:
             weights = _linear_weights(u.shape[axis], field.shape[2], grid.boundary == "periodic", field)
-            field = torch.tensordot(
-                field, weights, dims=([2], [1])
-            )  # the axis goes to the end, the next is in its place
+            # The axis goes to the end, and the next is in its place.
+            field = field.movedim(2, -1) @ weights.T
     return field.to(u.dtype)[None]
 
 

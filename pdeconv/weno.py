@@ -14,13 +14,16 @@ from pdeconv.advection_scheme import AdvectionScheme, Pair
 class WENO3(AdvectionScheme):
     """Third-order WENO: the mean of two stencils, each weighted by its smoothness.
 
+    Of order 3 but where the differences that it weighs pass through 0: at turning points in the advective form, at
+    extrema in the flux form.
+
     Nothing is proven: it keeps the range but for small over- and undershoots, which are not bounded; step it with
     ``Fixed(n, unchecked=True)``. In practice SSPRK3 is stable for dt·Σᵢ|vᵢ|/dxᵢ ≤ 1. Euler is not.
 
     References:
         X.-D. Liu, S. Osher, T. Chan. Weighted essentially non-oscillatory schemes. J. Comput. Phys. 115, 1994.
-        W.-S. Don, R. Borges. Accuracy of the weighted essentially non-oscillatory conservative finite difference
-        schemes. J. Comput. Phys. 250, 2013.
+        X. Wu, Y. Zhao. A high-resolution hybrid scheme for hyperbolic conservation laws. Int. J. Numer. Meth. Fluids
+        78, 2015.
 
     Example:
         >>> WENO3().radius, WENO3().steepness
@@ -32,17 +35,16 @@ class WENO3(AdvectionScheme):
     def edges(self, w: Tensor, axis: int) -> Pair:
         a, b, c = _shifted(_wide(w), axis, 3)
         roughness = ((b - a).square(), (c - b).square())
-        unevenness = (roughness[0] - roughness[1]).abs()
+        bend = (a - 2 * b + c).square()
         below, above = (
-            [share.to(w.dtype) for share in _shares(ideal, roughness, unevenness)]
+            [share.to(w.dtype) for share in _shares(ideal, roughness, bend)]
             for ideal in ((2 / 3, 1 / 3), (1 / 3, 2 / 3))
         )
 
         def apply(v: Tensor) -> tuple[Tensor, Tensor]:
             a, b, c = _shifted(v, axis, 3)
-            lower = below[0] * (a + b) / 2 + below[1] * (3 * b - c) / 2
-            upper = above[0] * (3 * b - a) / 2 + above[1] * (b + c) / 2
-            return lower, upper
+            lower, upper = (a + b, 3 * b - c), (3 * b - a, b + c)
+            return _mean(below, lower) / 2, _mean(above, upper) / 2
 
         return apply
 
@@ -74,21 +76,17 @@ class WENO5(AdvectionScheme):
             13 / 12 * (b - 2 * c + d).square() + (b - d).square() / 4,
             13 / 12 * (c - 2 * d + e).square() + (3 * c - 4 * d + e).square() / 4,
         )
-        unevenness = (roughness[0] - roughness[2]).abs()
+        bend = (roughness[0] - roughness[2]).abs()
         below, above = (
-            [share.to(w.dtype) for share in _shares(ideal, roughness, unevenness)]
+            [share.to(w.dtype) for share in _shares(ideal, roughness, bend)]
             for ideal in ((0.3, 0.6, 0.1), (0.1, 0.6, 0.3))
         )
 
         def apply(v: Tensor) -> tuple[Tensor, Tensor]:
             a, b, c, d, e = _shifted(v, axis, 5)
-            lower = (
-                below[0] * (5 * b - a + 2 * c) + below[1] * (2 * b + 5 * c - d) + below[2] * (11 * c - 7 * d + 2 * e)
-            )
-            upper = (
-                above[0] * (2 * a - 7 * b + 11 * c) + above[1] * (5 * c - b + 2 * d) + above[2] * (2 * c + 5 * d - e)
-            )
-            return lower / 6, upper / 6
+            lower = (5 * b - a + 2 * c, 2 * b + 5 * c - d, 11 * c - 7 * d + 2 * e)
+            upper = (2 * a - 7 * b + 11 * c, 5 * c - b + 2 * d, 2 * c + 5 * d - e)
+            return _mean(below, lower) / 6, _mean(above, upper) / 6
 
         return apply
 
@@ -104,10 +102,15 @@ def _shifted(w: Tensor, axis: int, count: int) -> tuple[Tensor, ...]:
     return tuple(w.narrow(axis, k, size) for k in range(count))
 
 
-def _shares(ideal: tuple[float, ...], roughness: tuple[Tensor, ...], unevenness: Tensor) -> list[Tensor]:
-    """Weights ∝ dₖ (1 + (τ/βₖ)²), of sum 1: the ideal ones dₖ where all stencils are as smooth."""
+def _shares(ideal: tuple[float, ...], roughness: tuple[Tensor, ...], bend: Tensor) -> list[Tensor]:
+    """Weights ∝ dₖ (1 + τ/βₖ), of sum 1: the ideal ones dₖ where the ``bend`` τ of all stencils is small."""
     # Relative, so that the weights know no scale; and absolute, so that gradients of flat states stay finite.
-    least = 1e-6 * sum(roughness[1:], start=roughness[0]) + torch.finfo(unevenness.dtype).tiny ** 0.5
-    raw = [d * (1 + (unevenness / (beta + least)).square()) for d, beta in zip(ideal, roughness, strict=True)]
+    least = 1e-6 * sum(roughness[1:], start=roughness[0]) + torch.finfo(bend.dtype).tiny ** 0.5
+    raw = [d * (1 + bend / (beta + least)) for d, beta in zip(ideal, roughness, strict=True)]
     total = sum(raw[1:], start=raw[0])
     return [share / total for share in raw]
+
+
+def _mean(shares: list[Tensor], values: tuple[Tensor, ...]) -> Tensor:
+    parts = [share * value for share, value in zip(shares, values, strict=True)]
+    return sum(parts[1:], start=parts[0])

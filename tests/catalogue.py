@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,16 @@ from torch import Tensor, nn
 from pdeconv import (
     RK4,
     SSPRK3,
+    TVD,
+    WENO3,
+    WENO5,
     Advection,
+    AdvectionScheme,
     BackwardEuler,
     Bistable,
+    Central,
     Coefficient,
+    ConservativeAdvection,
     Constant,
     ConvVelocity,
     CrankNicolson,
@@ -29,18 +36,24 @@ from pdeconv import (
     Heun,
     Lie,
     Logistic,
+    Minmod,
     PerChannel,
     PerChannelVelocity,
     PeronaMalik,
     RationalInfluence,
     Reaction,
     Residual,
+    SelfVelocity,
+    SemiLagrangian,
     Step,
     Strang,
+    Superbee,
     SymmetricConvolution,
     TanhInfluence,
     Term,
     UnsupportedError,
+    Upwind,
+    VanLeer,
 )
 
 BOUNDARIES = ("neumann", "periodic", "dirichlet", "reflect")
@@ -53,12 +66,27 @@ def _perona_malik(grid: Grid) -> Term:
     return Diffusion(PeronaMalik(CHANNELS, contrast=0.5, ceiling=0.8), grid)
 
 
-def _velocity(grid: Grid) -> Term:
-    return Advection(PerChannelVelocity(CHANNELS, ceiling=0.9, dims=grid.dims), grid)
+SCHEMES: dict[str, AdvectionScheme] = {
+    "upwind": Upwind(),
+    "minmod": TVD(Minmod()),
+    "van_leer": TVD(VanLeer()),
+    "superbee": TVD(Superbee()),
+    "central": Central(),
+    "weno3": WENO3(),
+    "weno5": WENO5(),
+}
+
+
+def _velocity(grid: Grid, scheme: str = "upwind") -> Term:
+    return Advection(PerChannelVelocity(CHANNELS, ceiling=0.9, dims=grid.dims), grid, SCHEMES[scheme])
 
 
 def _conv_velocity(grid: Grid) -> Term:
     return Advection(ConvVelocity(CHANNELS, ceiling=0.9, dims=grid.dims), grid)
+
+
+def _outflow(grid: Grid, scheme: str = "upwind") -> Term:
+    return ConservativeAdvection(ConvVelocity(CHANNELS, ceiling=0.9, dims=grid.dims), grid, SCHEMES[scheme])
 
 
 def _convolution(influence: Callable[[], nn.Module | None]) -> Callable[[Grid], Term]:
@@ -79,6 +107,10 @@ TERMS: dict[str, Callable[[Grid], Term]] = {
     "perona_malik": _perona_malik,
     "advection": _velocity,
     "conv_advection": _conv_velocity,
+    "burgers": lambda grid: Advection(SelfVelocity(ceiling=1.1), grid),
+    **{f"{name}_advection": partial(_velocity, scheme=name) for name in SCHEMES if name != "upwind"},
+    "conservative_advection": _outflow,
+    "conservative_van_leer": partial(_outflow, scheme="van_leer"),
     "decay": lambda grid: Reaction(Decay(CHANNELS, ceiling=1.2)),
     "logistic": lambda grid: Reaction(Logistic(CHANNELS, ceiling=1.2)),
     "bistable": lambda grid: Reaction(Bistable(CHANNELS, ceiling=1.2)),
@@ -98,6 +130,7 @@ STEPS: dict[str, Callable[[Term], Step]] = {
     "BackwardEuler": BackwardEuler,
     "CrankNicolson": CrankNicolson,
     "Exact": Exact,
+    "SemiLagrangian": SemiLagrangian,
     "Lie": lambda term: Lie(Euler(Reaction(Decay(CHANNELS))), Euler(term)),
     "Strang": lambda term: Strang(Heun(Reaction(Decay(CHANNELS))), Heun(term)),
 }
@@ -177,6 +210,8 @@ def can(term: Term, ability: str) -> bool:
 
 def can_step(step: str, term: Term) -> bool:
     """Whether the step called ``step`` can step ``term``."""
+    if step == "SemiLagrangian":  # of the velocity alone, whatever the scheme
+        return isinstance(term, Advection) and term.scheme == Upwind()
     needs = {"BackwardEuler": "solve", "CrankNicolson": "solve", "Exact": "flow"}.get(step)
     return needs is None or can(term, needs)
 
