@@ -42,23 +42,24 @@ class Interpolation(ABC):
     def _gathered(self, u: Tensor, positions: Sequence[Tensor], boundary: Boundary) -> tuple[Tensor, dict]:
         """The weighted mean, and the values of the cells that took part, by their offsets."""
         sizes = u.shape[2:]
-        sources, shares = [], []
+        sources, shares, insides = [], [], []
         for at, size in zip(positions, sizes, strict=True):
             below = at.floor()
             cells = [below.long() + offset for offset in self.offsets]
-            weights = [weight.to(u.dtype) for weight in self.weights(at - below)]
-            if boundary == "dirichlet":  # the value is 0 beyond the edge
-                weights = [w * ((j >= 0) & (j < size)) for w, j in zip(weights, cells, strict=True)]
             sources.append([source_cell(j, size, boundary) for j in cells])
-            shares.append(weights)
+            shares.append([weight.to(u.dtype) for weight in self.weights(at - below)])
+            insides.append([(j >= 0) & (j < size) for j in cells])
         flat = u.flatten(2)
         mean, values = None, {}
         for corner in product(range(len(self.offsets)), repeat=len(sizes)):
-            index, share = sources[0][corner[0]], shares[0][corner[0]]
+            index, share, inside = sources[0][corner[0]], shares[0][corner[0]], insides[0][corner[0]]
             for axis in range(1, len(sizes)):
                 index = index * sizes[axis] + sources[axis][corner[axis]]
                 share = share * shares[axis][corner[axis]]
+                inside = inside & insides[axis][corner[axis]]
             value = flat.gather(2, index.expand(u.shape).flatten(2)).reshape(u.shape)
+            if boundary == "dirichlet":
+                value = torch.where(inside, value, 0.0)
             mean = share * value if mean is None else mean + share * value
             values[corner] = value
         assert mean is not None

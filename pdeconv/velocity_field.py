@@ -150,9 +150,7 @@ class StreamVelocity(Velocity):
         )
         kernel_size = checked_count(name, "kernel_size", kernel_size)
         if dims not in (2, 3):
-            raise PDEConvError(
-                f"{name} needs dims=2 or 3, but got {dims!r}; a 1-D flow without divergence is constant."
-            )
+            raise PDEConvError(f"{name} needs dims=2 or 3, but got {dims!r}; in 1-D use PerChannelVelocity.")
         if kernel_size % 2:
             raise PDEConvError(f"{name} needs an even kernel_size, centred at corners, but got {kernel_size}.")
         self.dims, self.pairs = dims, tuple(combinations(range(dims), 2))

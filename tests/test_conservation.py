@@ -7,6 +7,7 @@ from catalogue import BOUNDARIES, CHANNELS, DIMS, STEPS, build, can_step, grid_o
 from pdeconv import RationalInfluence, SymmetricConvolution
 
 DIFFUSIONS = ("constant_diffusion", "channel_diffusion", "perona_malik")
+SLOPED = [f"{name}_advection" for name in ("minmod", "van_leer", "superbee", "central", "weno3", "weno5")]
 STEPPED = ("Euler", "Heun", "SSPRK3", "RK4", "BackwardEuler", "CrankNicolson", "Exact")
 
 
@@ -42,7 +43,7 @@ def test_a_mean_free_convolution_conserves_mass():
             assert balance.abs().max() < 1e-12 and term(u)(u).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("term_name", [*DIFFUSIONS, "advection", "conv_advection"])
+@pytest.mark.parametrize("term_name", [*DIFFUSIONS, "advection", "conv_advection", *SLOPED])
 def test_constants_rest(term_name):
     for boundary in BOUNDARIES:
         for dims in DIMS:

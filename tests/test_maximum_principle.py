@@ -106,7 +106,10 @@ def test_a_measured_limit_is_at_least_the_guaranteed_one():
             assert (limit >= step.guaranteed_limit * (1 - 1e-12)).all(), (term_name, step_name)
 
 
-@pytest.mark.parametrize("term_name", ["perona_malik", "conv_advection"])
+@pytest.mark.parametrize(
+    "term_name", ["perona_malik", "conv_advection", "minmod_advection", "superbee_advection", "burgers",
+                  "conservative_advection", "conservative_van_leer"],
+)  # fmt: skip
 def test_kept_at_the_measured_limit(term_name):
     """Euler at the sharper, measured limit: each sample its own."""
     for boundary in BOUNDARIES:

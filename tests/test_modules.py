@@ -19,7 +19,9 @@ from pdeconv import (
     PerChannelVelocity,
     PeronaMalik,
     RationalInfluence,
+    StreamVelocity,
     SymmetricConvolution,
+    VelocityField,
     create_model,
 )
 
@@ -123,6 +125,8 @@ def test_meta_device(name):
         lambda **factory: PeronaMalik(2, **factory),
         lambda **factory: PerChannelVelocity(2, **factory),
         lambda **factory: ConvVelocity(2, **factory),
+        lambda **factory: VelocityField((3, 4), 2, **factory),
+        lambda **factory: StreamVelocity(2, **factory),
         lambda **factory: RationalInfluence(2, **factory),
         lambda **factory: SymmetricConvolution(2, **factory),
         lambda **factory: PDEBlock(2, **factory),
