@@ -63,10 +63,11 @@ class AdvectionScheme(ABC):
         def differences(v: Tensor) -> Tensor:
             return difference(extend_wide(v, axis, grid.boundary, self.radius + 1), axis) / grid.spacings[axis - 2]
 
-        edges, size = self.edges(differences(u), axis), u.shape[axis]
+        prepared = _once_for(u, differences)
+        edges, size = self.edges(prepared(u), axis), u.shape[axis]
 
         def apply(v: Tensor) -> tuple[Tensor, Tensor]:
-            lower, upper = edges(differences(v))
+            lower, upper = edges(prepared(v))
             return upper.narrow(axis, 0, size), lower.narrow(axis, 1, size)
 
         return Slopes(apply, self.steepness, self.steepness)
@@ -77,13 +78,20 @@ class AdvectionScheme(ABC):
         def extended(v: Tensor) -> Tensor:
             return extend_wide(v, axis, grid.boundary, self.radius + 1)
 
-        edges, faces = self.edges(extended(u), axis), u.shape[axis] + 1
+        prepared = _once_for(u, extended)
+        edges, faces = self.edges(prepared(u), axis), u.shape[axis] + 1
 
         def apply(v: Tensor) -> tuple[Tensor, Tensor]:
-            lower, upper = edges(extended(v))
+            lower, upper = edges(prepared(v))
             return upper.narrow(axis, 0, faces), lower.narrow(axis, 1, faces)
 
         return apply
+
+
+def _once_for(u: Tensor, prepare: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """``prepare``, done once for ``u``: an explicit step applies an operator to the state that it was frozen at."""
+    prepared = prepare(u)
+    return lambda v: prepared if v is u else prepare(v)
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,7 @@ class TVD(AdvectionScheme):
     with one sign of v the same (Harten's criterion) makes the total variation fall.
 
     Args:
-        limiter: Minmod(), VanLeer(), Superbee(), or another of steepness M ≤ 2.
+        limiter: Minmod(), VanLeer(), Superbee(), or one's own; beyond a steepness M of 2 nothing is proven.
 
     References:
         A. Harten. High resolution schemes for hyperbolic conservation laws. J. Comput. Phys. 49, 1983.
@@ -161,7 +169,8 @@ class TVD(AdvectionScheme):
 
     def __post_init__(self) -> None:
         checked_type("TVD", self.limiter, Limiter, "give for example VanLeer()")
-        object.__setattr__(self, "steepness", 1 + self.limiter.steepness / 2)
+        proven = self.limiter.steepness <= 2
+        object.__setattr__(self, "steepness", 1 + self.limiter.steepness / 2 if proven else math.inf)
 
     def edges(self, w: Tensor, axis: int) -> Pair:
         rises = difference(w, axis)
@@ -177,14 +186,19 @@ class TVD(AdvectionScheme):
 
     def slopes(self, u: Tensor, axis: int, grid: Grid) -> Slopes:
         size, dx = u.shape[axis], grid.spacings[axis - 2]
-        rises = difference(extend_wide(u, axis, grid.boundary, 2), axis)
+
+        def differences(v: Tensor) -> Tensor:
+            return difference(extend_wide(v, axis, grid.boundary, 2), axis)
+
+        prepared = _once_for(u, differences)
+        rises = prepared(u)
         before, after = rises.narrow(axis, 0, size + 2), rises.narrow(axis, 1, size + 2)  # at the cells −1 … N
         by_before, by_after = self.limiter(before, after), self.limiter(after, before)
         below = 1 + (by_before.narrow(axis, 1, size) - by_after.narrow(axis, 0, size)) / 2
         above = 1 + (by_after.narrow(axis, 1, size) - by_before.narrow(axis, 2, size)) / 2
 
         def apply(v: Tensor) -> tuple[Tensor, Tensor]:
-            slope = difference(extend_wide(v, axis, grid.boundary, 1), axis) / dx
-            return below * slope.narrow(axis, 0, size), above * slope.narrow(axis, 1, size)
+            slope = prepared(v) / dx
+            return below * slope.narrow(axis, 1, size), above * slope.narrow(axis, 2, size)
 
         return Slopes(apply, below, above)

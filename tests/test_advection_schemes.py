@@ -257,3 +257,11 @@ def test_slips_are_refused():
         ConservativeAdvection(FieldVelocity())
     with pytest.raises(PDEConvError, match="dims=1"):
         Advection(PerChannelVelocity(1), Grid(dims=1))(torch.zeros(1, 1, 4))
+
+
+def test_a_limiter_that_is_too_steep_proves_nothing():
+    class Steep(Superbee):
+        steepness = 2.5
+
+    term = Advection(ConvVelocity(1), scheme=TVD(Steep()))
+    assert term.ceiling == math.inf and not term.keeps
