@@ -125,7 +125,7 @@ def burgers_error(cells, scheme, viscosity=0.05, duration=0.3):
     [("upwind", 1), ("minmod", 2), ("van_leer", 2), ("superbee", 2), ("central", 2), ("weno3", 2), ("weno5", 2)],
 )
 def test_burgers_equation(name, order):
-    """u_t = −u u_x + ν u_xx by the exact solution of Cole and Hopf: order 1 by upwind; else 2, that of the diffusion."""
+    """u_t = −u u_x + ν u_xx by Cole and Hopf's exact solution: order 1 by upwind; else 2, that of the diffusion."""
     errors = [burgers_error(n, SCHEMES[name]) for n in (64, 128)]
     assert errors[1] < (5e-3 if order == 1 else 1e-3)
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.3)

@@ -67,6 +67,35 @@ def test_order_of_weno5_at_extrema():
         assert measured["weno5"] > 4.5 and measured["superbee"] == pytest.approx(1.0, abs=0.25)
 
 
+def stencil_polynomials(w, degree):
+    """For each stencil of degree + 1 cells that holds the middle one: its value at ½ and its roughness, by integrals.
+
+    The polynomial has the cells' means; its roughness is the sum of the integrals of its squared derivatives.
+    """
+    values, roughness = [], []
+    for start in range(-degree, 1):
+        powers = torch.arange(degree + 1.0).double()
+        low = (torch.arange(degree + 1.0).double() + start - 0.5)[:, None]
+        means = ((low + 1) ** (powers + 1) - low ** (powers + 1)) / (powers + 1)
+        c = torch.linalg.solve(means, w[start + degree : start + 2 * degree + 1])
+        values.append(float((c * 0.5**powers).sum()))
+        roughness.append(float(c[1] ** 2 if degree == 1 else c[1] ** 2 + c[2] ** 2 / 3 + 4 * c[2] ** 2))
+    return values, roughness
+
+
+@pytest.mark.parametrize(("scheme", "degree", "ideal"), [(WENO3(), 1, (1 / 3, 2 / 3)), (WENO5(), 2, (0.1, 0.6, 0.3))])
+def test_weno_by_its_definition(scheme, degree, ideal):
+    for trial in range(5):
+        w = torch.randn(2 * degree + 1, dtype=torch.float64) * 10.0 ** (trial - 2)
+        for cells, side in ((w, 1), (w.flip(0), 0)):
+            values, roughness = stencil_polynomials(cells, degree)
+            bend = abs(roughness[0] - roughness[-1]) if degree == 2 else float((w[0] - 2 * w[1] + w[2]) ** 2)
+            raw = [d * (1 + bend / (beta + 1e-6 * sum(roughness))) for d, beta in zip(ideal, roughness, strict=True)]
+            expected = sum(share * value for share, value in zip(raw, values, strict=True)) / sum(raw)
+            got = scheme.edges(w[None, None], 2)(w[None, None])[side]
+            assert float(got) == pytest.approx(expected, rel=1e-9)
+
+
 class VaryingVelocity(FieldVelocity, Velocity):
     """That of the catalogue, with values at the faces."""
 
