@@ -7,14 +7,19 @@ import torch
 from catalogue import BOUNDARIES, CHANNELS, DIMS, SCHEMES, FieldVelocity, build, excess, grid_of, number, state
 
 from pdeconv import (
+    RK4,
+    SSPRK3,
     TVD,
+    WENO3,
     WENO5,
     Advection,
+    Central,
     ConservativeAdvection,
     ConstantVelocity,
     ConvVelocity,
     Euler,
     Grid,
+    Heun,
     PDEConvError,
     PerChannelVelocity,
     Superbee,
@@ -294,3 +299,30 @@ def test_a_limiter_that_is_too_steep_proves_nothing():
 
     term = Advection(ConvVelocity(1), scheme=TVD(Steep()))
     assert term.ceiling == math.inf and not term.keeps
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("step_of", "limit"), [(SSPRK3, 3**0.5), (RK4, 8**0.5), (Euler, 0.0), (Heun, 0.0)])
+def test_central_differences_are_stable_in_the_energy_alone(step_of, limit):
+    """As documented: linearly, for constant velocity on a periodic grid, with SSPRK3 and RK4; else never."""
+    grid = Grid((0.8, 1.25), "periodic")
+    step, u = step_of(Advection(ConstantVelocity((0.4, -0.6)), grid, Central())), torch.randn(1, 1, 8, 12).double()
+    speed = 0.4 / 0.8 + 0.6 / 1.25
+    for courant, grows in ((0.99 * limit, False), (1.02 * limit + 0.2, True)):
+        after = u
+        for _ in range(400):
+            after = step(after, number(courant / speed))
+        assert bool(after.norm() > 1.01 * u.norm()) == grows
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scheme", ["weno3", "weno5"])
+def test_weno_is_stable_in_practice(scheme):
+    """As documented, and not proven: noise does not grow with SSPRK3 at dt·Σ|v|/dx = 1, in either form."""
+    for form in FORMS.values():
+        step = SSPRK3(form(ConstantVelocity((0.4, -0.6)), Grid((0.8, 1.25), "periodic"), SCHEMES[scheme]))
+        u = torch.rand(4, 1, 12, 13, dtype=torch.float64)
+        after = u
+        for _ in range(200):
+            after = step(after, number(1 / (0.4 / 0.8 + 0.6 / 1.25)))
+        assert excess(after, -0.05, 1.05) == 0
