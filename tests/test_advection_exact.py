@@ -56,7 +56,7 @@ def rotated(cells, step_of, steps, turn=0.25):
 def test_a_rotating_gaussian(name, largest, order):
     """In either form: it comes to the right place, the closer the finer the grid; with its mass in the flux form."""
     for form in (Advection, ConservativeAdvection):
-        results = [rotated(n, lambda v, g, f=form: SSPRK3(f(v, g, SCHEMES[name])), 4 * n) for n in (32, 64)]
+        results = [rotated(n, lambda v, g, f=form: SSPRK3(f(v, g, SCHEMES[name])), int(3.2 * n)) for n in (32, 64)]
         errors, drifts, aways = zip(*results, strict=True)
         assert errors[1] < largest and math.log2(errors[0] / errors[1]) > order
         assert aways[1] < 0.01

@@ -7,8 +7,11 @@ from catalogue import CHANNELS, STEPS, TERMS, build, grid_of, pairs, state
 from pdeconv import CFL, Clamp, Evolve, Fixed, PDEBlock, create_model
 
 CONTROLS = {"Fixed": Fixed(2, unchecked=True), "CFL": CFL(0.9), "Clamp": Clamp(2)}
+# One limiter and one WENO of each form stand for the others, which are the same operations in another order.
+LIKE_OTHERS = ("minmod_advection", "superbee_advection", "weno3_advection", "conservative_advection")
+COMPILED = tuple(term for term in TERMS if term not in LIKE_OTHERS)
 # Every term with one step, every step with one term, every control.
-CASES = {(term, "Euler", "Fixed") for term in TERMS} | {
+CASES = {(term, "Euler", "Fixed") for term in COMPILED} | {
     ("perona_malik", step, "Fixed") for step in STEPS if step not in ("Exact", "SemiLagrangian")
 }
 CASES |= {
@@ -17,6 +20,9 @@ CASES |= {
     ("perona_malik", "Heun", "CFL"),
     ("conv_advection", "Heun", "Clamp"),
 }
+
+
+ONE_STAGE = ("Euler", "BackwardEuler", "Exact", "SemiLagrangian")
 
 
 def gradients(module, u):
@@ -68,9 +74,7 @@ def test_another_duration_does_not_recompile():
     assert counter.frame_count == 1
 
 
-@pytest.mark.parametrize(
-    "name", [*(f"{t}-{s}" for t, s in pairs(steps=("Euler", "BackwardEuler", "Exact", "SemiLagrangian"))), "block"]
-)
+@pytest.mark.parametrize("name", [*(f"{t}-{s}" for t, s in pairs(COMPILED, steps=ONE_STAGE)), "block"])
 def test_export_with_free_sizes(name):
     """torch.export with batch, height and width left open, run at another size."""
     if name == "block":
