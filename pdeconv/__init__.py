@@ -1,5 +1,6 @@
 """pdeconv: convolutional blocks that are steps of learned diffusion, advection and reaction equations."""
 
+from pdeconv.adaptive import Adaptive
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
 from pdeconv.coefficient import Coefficient, Constant, PerChannel
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
@@ -10,7 +11,24 @@ from pdeconv.grid import Grid
 from pdeconv.influence import Influence, RationalInfluence, ReLUInfluence, TanhInfluence
 from pdeconv.models import create_model, list_models, register_model
 from pdeconv.operator import Operator, operator
-from pdeconv.steps import RK4, SSPRK3, BackwardEuler, CrankNicolson, Euler, Exact, Heun, Lie, Step, Strang
+from pdeconv.refine import refine_space, refine_time
+from pdeconv.steps import (
+    RK4,
+    SSPRK3,
+    BackwardEuler,
+    BogackiShampine,
+    CrankNicolson,
+    DormandPrince,
+    Euler,
+    Exact,
+    Heun,
+    Leapfrog,
+    Lie,
+    Momentum,
+    Step,
+    Strang,
+    VelocityVerlet,
+)
 from pdeconv.terms import (
     Advection,
     Bistable,
@@ -22,6 +40,7 @@ from pdeconv.terms import (
     Residual,
     SymmetricConvolution,
     Term,
+    TimeVarying,
 )
 from pdeconv.velocity import ConvVelocity, PerChannelVelocity
 
@@ -31,9 +50,11 @@ __all__ = [
     "CFL",
     "RK4",
     "SSPRK3",
+    "Adaptive",
     "Advection",
     "BackwardEuler",
     "Bistable",
+    "BogackiShampine",
     "Clamp",
     "Coefficient",
     "Constant",
@@ -42,6 +63,7 @@ __all__ = [
     "CrankNicolson",
     "Decay",
     "Diffusion",
+    "DormandPrince",
     "Euler",
     "Evolve",
     "Exact",
@@ -50,9 +72,11 @@ __all__ = [
     "Heun",
     "Influence",
     "Law",
+    "Leapfrog",
     "Lie",
     "Logistic",
     "Measured",
+    "Momentum",
     "Operator",
     "PDEBasicBlock",
     "PDEBlock",
@@ -70,10 +94,14 @@ __all__ = [
     "SymmetricConvolution",
     "TanhInfluence",
     "Term",
+    "TimeVarying",
     "Trajectory",
     "UnsupportedError",
+    "VelocityVerlet",
     "create_model",
     "list_models",
     "operator",
+    "refine_space",
+    "refine_time",
     "register_model",
 ]

@@ -23,14 +23,19 @@ class RungeKutta(SingleTermStep):
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         dt = per_sample(dt, u)
-        slopes = [self.term(u)(u)]
+        return u + dt * combine(self.b, self.slopes(u, dt, self.term(u)(u)))
+
+    def slopes(self, u: Tensor, dt: Tensor, first: Tensor) -> list[Tensor]:
+        """The slopes of all stages, ``first`` that at ``u``; ``dt`` is shaped to multiply ``u``."""
+        slopes = [first]
         for row in self.a:
-            stage = u + dt * _combine(row, slopes)
+            stage = u + dt * combine(row, slopes)
             slopes.append(self.term(stage)(stage))
-        return u + dt * _combine(self.b, slopes)
+        return slopes
 
 
-def _combine(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
+def combine(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
+    """Σ weightᵢ·slopeᵢ; weights of 0 and 1 cost nothing."""
     used = [slope if weight == 1 else weight * slope for weight, slope in zip(weights, slopes, strict=True) if weight]
     return sum(used[1:], start=used[0])
 

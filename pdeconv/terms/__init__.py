@@ -5,6 +5,7 @@ from pdeconv.terms.convolution import Residual, SymmetricConvolution
 from pdeconv.terms.diffusion import Diffusion
 from pdeconv.terms.reaction import Bistable, Decay, Law, Logistic, Reaction
 from pdeconv.terms.term import SumTerm, Term
+from pdeconv.terms.varying import TimeVarying, values_at
 
 __all__ = [
     "Advection",
@@ -18,4 +19,6 @@ __all__ = [
     "SumTerm",
     "SymmetricConvolution",
     "Term",
+    "TimeVarying",
+    "values_at",
 ]

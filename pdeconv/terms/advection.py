@@ -44,9 +44,15 @@ class Advection(Term):
         super().__init__()
         checked_type("Advection", velocity, Coefficient, "give for example ConvVelocity(channels)")
         self.velocity = velocity
-        self.grid = checked_grid("Advection", grid)
-        self.ceiling = velocity.ceiling * sum(1 / dx for dx in self.grid.spacings)
-        self.keeps = range_kept(self.grid)
+        self._place(checked_grid("Advection", grid))
+
+    def _place(self, grid: Grid) -> None:
+        self.grid, self.keeps = grid, range_kept(grid)
+        self.ceiling = self.velocity.ceiling * sum(1 / dx for dx in grid.spacings)
+
+    def refine(self, factor: float) -> None:
+        self.velocity.check_refinable()
+        self._place(self.grid.refined(factor))
 
     def forward(self, u: Tensor) -> Operator:
         return Upwind(self.velocity(u, self.grid), self.grid)
