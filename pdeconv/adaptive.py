@@ -62,8 +62,8 @@ class Adaptive(Control):
     def count(self, step: Step, duration: float) -> int:
         if not isinstance(step, EmbeddedPair):
             raise PDEConvError(
-                f"Adaptive needs a step that estimates its error, BogackiShampine or DormandPrince, but got {step.name}, "
-                "which takes Measured, CFL or Fixed."
+                f"Adaptive needs a step that estimates its error, BogackiShampine or DormandPrince, but got "
+                f"{step.name}; use Measured, CFL or Fixed."
             )
         return self.max_steps
 

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from pdeconv.control import CFL, Control, Moment, clock
 from pdeconv.errors import PDEConvError, checked_number, checked_type
 from pdeconv.grid import check_state
-from pdeconv.memory import check_reversible, march_in_segments, march_reversibly, recomputed
+from pdeconv.memory import Undo, march_in_segments, march_reversibly, recomputed
 from pdeconv.steps import Step
 from pdeconv.terms import Term, TimeVarying, values_at
 
@@ -47,7 +47,7 @@ class Evolve(nn.Module):
         memory: ``"store"`` keeps what backward needs of every step. ``"checkpoint"`` keeps about 2√n of n states and
             computes the rest again, twice; up to 16 steps, and where dt depends on the state, each step's state, and
             computes once. ``"reversible"`` keeps the last state only and undoes the steps one by one, for a step with
-            an ``inverse`` and the controls ``Fixed`` and ``CFL``: exact but for rounding, once differentiable.
+            an ``inverse`` and the controls ``Fixed`` and ``CFL``: exact but for rounding.
 
     Raises:
         StabilityError: If the control finds that a step could be unstable.
@@ -72,8 +72,6 @@ class Evolve(nn.Module):
         self.step, self.duration, self.memory = step, checked_number("Evolve", "duration", duration), memory
         control = CFL() if control is None else control
         checked_type("Evolve", control, Control, "give for example CFL() or Fixed(4)")
-        if memory == "reversible":
-            check_reversible(step)
         self.set_control(control)
 
     def set_control(self, control: Control) -> None:
@@ -84,6 +82,8 @@ class Evolve(nn.Module):
             raise PDEConvError(
                 f"{reason} needs a dt that does not depend on the state, Fixed or CFL, but got {control}."
             )
+        # In a tuple: its parameters are those of the step, to be listed once.
+        self._undo = (Undo(self.step),) if self.memory == "reversible" else ()
         self.control, self.steps = control, control.count(self.step, self.duration)
         self._grids = tuple({m.grid for m in self.step.modules() if isinstance(m, Term) and m.grid is not None})
 
@@ -93,7 +93,7 @@ class Evolve(nn.Module):
             self._check(u)
             dt = self.control.next_dt(self.step, u, clock(u), self.duration, self.steps)
             if self.memory == "reversible":
-                return march_reversibly(self.step, u, dt, self.steps)
+                return march_reversibly(self._undo[0], u, dt, self.steps)
             return march_in_segments(self._advance, u, dt, self.steps)
         for moment in self._march(u):
             u = moment.state

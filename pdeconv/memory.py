@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
@@ -45,93 +45,84 @@ def march_in_segments(advance: Advance, u: Tensor, dt: Tensor, steps: int) -> Te
     return u
 
 
-def march_reversibly(step: Step, u: Tensor, dt: Tensor, steps: int) -> Tensor:
-    """``steps`` steps of ``dt`` that keep the last state only: backward undoes each step by its ``inverse``.
-
-    Gradients reach ``u``, ``dt`` and the parameters of ``step``, once (no second derivative). The states that backward
-    sees are those of the forward pass but for the rounding of the inverses; buffers, such as running means, are those
-    of the forward pass's end, and are not updated again. The step must be deterministic: no dropout.
+class Undo(nn.Module):
+    """The inverse of a step, as a module: so that its parameters can be replaced, as those of the step.
 
     Raises:
         PDEConvError: If the step has no inverse.
-
-    References:
-        A. N. Gomez, M. Ren, R. Urtasun, R. B. Grosse. The reversible residual network: backpropagation without storing
-        activations. NeurIPS 2017.
-
-    Example:
-        >>> from pdeconv import Constant, Diffusion, Momentum
-        >>> u = torch.rand(1, 2, 8, requires_grad=True)
-        >>> from pdeconv import Grid
-        >>> step = Momentum(Diffusion(Constant(1.0), Grid(dims=1)))
-        >>> march_reversibly(step, u, torch.tensor(0.1), 20).sum().backward()
-        >>> u.grad.shape
-        torch.Size([1, 2, 8])
     """
-    check_reversible(step)
-    names, parameters = zip(*step.named_parameters(), strict=True) if any(True for _ in step.parameters()) else ((), ())
-    return _Reversible.apply(step, steps, names, u, dt, *parameters)  # pyright: ignore[reportReturnType]
-
-
-def check_reversible(step: Step) -> None:
-    """Raise ``PDEConvError`` unless ``step`` has an inverse."""
-    if not step.reversible:
-        raise PDEConvError(
-            f'memory="reversible" needs a step that can be undone, Leapfrog, VelocityVerlet, Momentum or a splitting '
-            f'of them, but got {step.name}; use memory="checkpoint" for any other step.'
-        )
-
-
-class _Undo(nn.Module):
-    """The inverse of a step, as a module whose parameters can be replaced."""
 
     def __init__(self, step: Step) -> None:
         super().__init__()
+        if not step.reversible:
+            raise PDEConvError(
+                "memory='reversible' needs a step that can be undone, Leapfrog, VelocityVerlet, Momentum or a "
+                f"splitting of them, but got {step.name}; use memory='checkpoint' for any other step."
+            )
         self.step = step
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         return self.step.inverse(u, dt)
 
 
+def march_reversibly(undo: Undo, u: Tensor, dt: Tensor, steps: int) -> Tensor:
+    """``steps`` steps of ``dt`` that keep the last state only: backward undoes each step by its ``inverse``.
+
+    Gradients reach ``u``, ``dt`` and the parameters of the step, to any order. The states that backward
+    sees are those of the forward pass but for the rounding of the inverses; buffers, such as running means, are those
+    of the forward pass's end, and are not updated again. The step must be deterministic: no dropout.
+
+    Args:
+        undo: The step and its inverse.
+        u: State (B, C, *S) at time 0.
+        dt: () or (B,).
+        steps: Number of steps.
+
+    References:
+        A. N. Gomez, M. Ren, R. Urtasun, R. B. Grosse. The reversible residual network: backpropagation without storing
+        activations. NeurIPS 2017.
+
+    Example:
+        >>> from pdeconv import Constant, Diffusion, Grid, Momentum
+        >>> u = torch.rand(1, 2, 8, requires_grad=True)
+        >>> step = Momentum(Diffusion(Constant(1.0), Grid(dims=1)))
+        >>> march_reversibly(Undo(step), u, torch.tensor(0.1), 20).sum().backward()
+        >>> u.grad.shape
+        torch.Size([1, 2, 8])
+    """
+    named = dict(undo.step.named_parameters())
+    return _Reversible.apply(undo, steps, tuple(named), u, dt, *named.values())  # pyright: ignore[reportReturnType]
+
+
 class _Reversible(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, step, steps, names, u, dt, *parameters):
-        ctx.step, ctx.steps, ctx.names, ctx.autocast = step, steps, names, _autocast_of(u)
-        values = dict(zip(names, parameters, strict=True))
+    def forward(ctx, undo, steps, names, u, dt, *parameters):
+        ctx.undo, ctx.steps, ctx.names, ctx.autocast = undo, steps, names, _autocast_of(u)
+        step = undo.step
         for index in range(steps):
-            u = functional_call(step, values_at(step, values, (index + 0.5) / steps), (u, dt))
+            values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps)
+            u = functional_call(step, values, (u, dt))
         ctx.save_for_backward(u, dt, *parameters)
         return u
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, *grads):
-        step, steps, names = ctx.step, ctx.steps, ctx.names
-        u, dt, *parameters = ctx.saved_tensors
-        buffers = {name: buffer.clone() for name, buffer in step.named_buffers()}
-        undo, grad = _Undo(step), grads[0]
-        wanted = [
-            value.detach().requires_grad_(needed)
-            for value, needed in zip((dt, *parameters), ctx.needs_input_grad[4:], strict=True)
-        ]
-        totals: list[Tensor | None] = [None] * len(wanted)
+        undo, step, steps, names, (grad,) = ctx.undo, ctx.undo.step, ctx.steps, ctx.names, grads
+
+        def advance(module: nn.Module, prefix: str, index: int, u: Tensor, dt: Tensor, *parameters: Tensor) -> Tensor:
+            values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps)
+            # Running means are those of the forward pass, and are not updated again.
+            values |= {name: buffer.clone() for name, buffer in step.named_buffers()}
+            return functional_call(module, {prefix + name: value for name, value in values.items()}, (u, dt))
+
+        u, *shared = ctx.saved_tensors
+        totals = [torch.zeros_like(value) for value in shared]
         with ctx.autocast:
             for index in reversed(range(steps)):
-                fraction = (index + 0.5) / steps
-                with torch.no_grad():
-                    values = values_at(step, dict(zip(names, wanted[1:], strict=True)), fraction) | buffers
-                    u = functional_call(undo, {f"step.{name}": v for name, v in values.items()}, (u, wanted[0]))
-                u = u.detach().requires_grad_()
-                with torch.enable_grad():
-                    values = values_at(step, dict(zip(names, wanted[1:], strict=True)), fraction) | buffers
-                    after = functional_call(step, values, (u, wanted[0]))
-                inputs = [u, *(value for value in wanted if value.requires_grad)]
-                grad, *found = torch.autograd.grad(after, inputs, grad, allow_unused=True)
-                found = iter(found)
-                for i, value in enumerate(wanted):
-                    part = next(found) if value.requires_grad else None
-                    if part is not None:
-                        totals[i] = part if totals[i] is None else totals[i] + part
+                u = advance(undo, "step.", index, u, *shared)
+                _, pull_back = torch.func.vjp(partial(advance, step, "", index), u, *shared)
+                grad, *found = pull_back(grad)
+                totals = [total + part for total, part in zip(totals, found, strict=True)]
         return None, None, None, grad, *totals
 
 

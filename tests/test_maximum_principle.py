@@ -7,6 +7,7 @@ import torch
 from catalogue import (
     BOUNDARIES,
     DIMS,
+    ENERGY_ALONE,
     STATE_INDEPENDENT,
     STEPS,
     build,
@@ -25,10 +26,10 @@ PROVEN = [pair for pair in pairs() if pair[0] != "residual"]
 
 
 def test_what_is_proven():
-    """RK4 promises the energy alone, and so nothing for terms that keep something else; nor is a residual branch."""
+    """RK4 and the like promise the energy alone, and so nothing for terms that keep something else; nor is a branch."""
     unproven = {(term, step) for term, step in PROVEN if not STEPS[step](build(term)).keeps}
     keep_the_range_alone = ("advection", "conv_advection", "logistic", "bistable", "sum")
-    assert unproven == {(term, "RK4") for term in keep_the_range_alone}
+    assert unproven == {(term, step) for term in keep_the_range_alone for step in ENERGY_ALONE}
     assert not any(STEPS[step](build("residual")).keeps for step in ("Euler", "Heun", "Strang"))
 
 
@@ -54,8 +55,8 @@ def test_kept_at_the_limit(term_name, step_name, boundary):
     for dims in DIMS:
         for scale in (0.3, 3.0):
             step = STEPS[step_name](build(term_name, grid_of(boundary, dims), scale))
-            if not step.keeps:  # counted in test_what_is_proven; RK4 and the reflect boundary
-                assert step_name == "RK4" and step.guaranteed_limit == 0
+            if not step.keeps:  # counted in test_what_is_proven; and the reflect boundary
+                assert step_name in ENERGY_ALONE and step.guaranteed_limit == 0
                 continue
             limit = step.guaranteed_limit
             for dt in (limit,) if math.isfinite(limit) else (0.1, 1e3):
@@ -70,11 +71,11 @@ def test_kept_at_the_limit(term_name, step_name, boundary):
 
 @torch.no_grad()
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("step_name", [*TIGHT_FOR_RANGE, "RK4"])
+@pytest.mark.parametrize("step_name", [*TIGHT_FOR_RANGE, *ENERGY_ALONE])
 @pytest.mark.parametrize("term_name", STATE_INDEPENDENT)
 def test_broken_beyond_the_limit(term_name, step_name, boundary):
-    """Else a limit of 0 would pass the law above. RK4 promises the energy alone, and is tight for diffusion."""
-    if step_name == "RK4" and ("diffusion" not in term_name or boundary != "periodic"):
+    """Else a limit of 0 would pass the law above. RK4 and the like promise the energy, and are tight for diffusion."""
+    if step_name in ENERGY_ALONE and ("diffusion" not in term_name or boundary != "periodic"):
         pytest.skip("the disk of the proof touches the stability region on the real axis only")
     if term_name == "decay" and step_name != "Euler":
         pytest.skip("a number alone, e^{−z} of order 2 and 3 stay in [0, 1] a little longer")

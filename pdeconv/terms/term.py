@@ -29,7 +29,7 @@ class Term(nn.Module, ABC):
             (B, 2C, *S), and is 0 in the half that it does not change. Parts of the term, the same at every call. None
             for any other term. ``Leapfrog`` and ``VelocityVerlet`` step them.
         frequency: Where the halves A₁, A₂ are linear, do not depend on the state, and A₁A₂ is similar to a symmetric
-            matrix with no positive eigenvalue: upper bound of √‖A₁A₂‖, the angular frequency of the fastest
+            matrix with no positive eigenvalue: upper bound of √ρ(A₁A₂), the angular frequency of the fastest
             oscillation, in 1/time; inf if unproven.
 
     Example:
