@@ -10,14 +10,14 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from pdeconv.control import CFL, Control, Moment, clock
 from pdeconv.errors import PDEConvError, checked_number, checked_type
 from pdeconv.grid import check_state
 from pdeconv.memory import Undo, march_in_segments, march_reversibly, recomputed
 from pdeconv.steps import Step
-from pdeconv.terms import Term, TimeVarying, values_at
+from pdeconv.terms import Term
+from pdeconv.terms.varying import TimeVarying, call_with, parameters_of, values_at
 
 Memory = Literal["store", "checkpoint", "reversible"]
 
@@ -120,8 +120,8 @@ class Evolve(nn.Module):
     def _advance(self, u: Tensor, dt: Tensor, index: int) -> Tensor:
         if not self._varies:
             return self.step(u, dt)
-        values = values_at(self.step, dict(self.step.named_parameters()), (index + 0.5) / self.steps)
-        return functional_call(self.step, values, (u, dt))
+        values = values_at(self.step, parameters_of(self.step), (index + 0.5) / self.steps)
+        return call_with(self.step, values, u, dt)
 
     def extra_repr(self) -> str:
         text = f"{self.step.name}, duration={self.duration:g}, {self.control}"

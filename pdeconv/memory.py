@@ -8,13 +8,12 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from pdeconv.control import Advance
 from pdeconv.errors import PDEConvError
 from pdeconv.steps import Step
-from pdeconv.terms import values_at
+from pdeconv.terms.varying import call_with, parameters_of, values_at
 
 
 def recomputed(advance: Advance, u: Tensor, dt: Tensor, index: int) -> Tensor:
@@ -90,7 +89,7 @@ def march_reversibly(undo: Undo, u: Tensor, dt: Tensor, steps: int) -> Tensor:
         >>> u.grad.shape
         torch.Size([1, 2, 8])
     """
-    named = dict(undo.step.named_parameters())
+    named = parameters_of(undo.step)
     return _Reversible.apply(undo, steps, tuple(named), u, dt, *named.values())  # pyright: ignore[reportReturnType]
 
 
@@ -101,7 +100,7 @@ class _Reversible(torch.autograd.Function):
         step = undo.step
         for index in range(steps):
             values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps)
-            u = functional_call(step, values, (u, dt))
+            u = call_with(step, values, u, dt)
         ctx.save_for_backward(u, dt, *parameters)
         return u
 
@@ -113,7 +112,7 @@ class _Reversible(torch.autograd.Function):
             values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps)
             # Running means are those of the forward pass, and are not updated again.
             values |= {name: buffer.clone() for name, buffer in step.named_buffers()}
-            return functional_call(module, {prefix + name: value for name, value in values.items()}, (u, dt))
+            return call_with(module, {prefix + name: value for name, value in values.items()}, u, dt)
 
         u, *shared = ctx.saved_tensors
         totals = [torch.zeros_like(value) for value in shared]

@@ -5,7 +5,7 @@ from pdeconv.terms.convolution import Residual, SymmetricConvolution
 from pdeconv.terms.diffusion import Diffusion
 from pdeconv.terms.reaction import Bistable, Decay, Law, Logistic, Reaction
 from pdeconv.terms.term import SumTerm, Term
-from pdeconv.terms.varying import TimeVarying, values_at
+from pdeconv.terms.varying import TimeVarying
 
 __all__ = [
     "Advection",
@@ -20,5 +20,4 @@ __all__ = [
     "SymmetricConvolution",
     "Term",
     "TimeVarying",
-    "values_at",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from pdeconv.errors import checked_count, checked_type
 from pdeconv.operator import Operator
@@ -80,12 +81,30 @@ class TimeVarying(Term):
         return f"points={len(self.copies)}, {super().extra_repr()}"
 
 
+def call_with(module: nn.Module, values: dict[str, Tensor], u: Tensor, dt: Tensor) -> Tensor:
+    """module(u, dt) with its parameters and buffers replaced by ``values``.
+
+    Not all that share a name with one that is replaced: with ties, ``functional_call`` would leave a module that is
+    reached on two ways with the replaced weights. ``parameters_of`` lists every place instead.
+    """
+    return functional_call(module, values, (u, dt), tie_weights=False)
+
+
+def parameters_of(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters in every place of every module: a weight that two modules share is listed twice."""
+    return {
+        f"{prefix}.{name}" if prefix else name: weight
+        for prefix, part in module.named_modules()
+        for name, weight in part.named_parameters(recurse=False)
+    }
+
+
 def values_at(module: nn.Module, parameters: Mapping[str, Tensor], fraction: float) -> dict[str, Tensor]:
-    """The parameters of ``module`` for a step whose middle is at ``fraction`` of the duration, for ``functional_call``.
+    """The parameters of ``module`` for a step whose middle is at ``fraction`` of the duration, for ``call_with``.
 
     Args:
         module: A module that may contain ``TimeVarying`` terms.
-        parameters: Its parameters by name.
+        parameters: Those of ``parameters_of``.
         fraction: Time / duration, in [0, 1].
     """
     values = dict(parameters)
@@ -93,7 +112,7 @@ def values_at(module: nn.Module, parameters: Mapping[str, Tensor], fraction: flo
         if isinstance(part, TimeVarying):
             position = fraction * (len(part.copies) - 1)
             low, high = math.floor(position), math.ceil(position)
-            for name, _ in part.at_start.named_parameters():
+            for name in parameters_of(part.at_start):
                 ends = [values[f"{prefix}.copies.{point}.{name}"] for point in (low, high)]
                 values[f"{prefix}.copies.0.{name}"] = torch.lerp(*ends, position - low)
     return values
