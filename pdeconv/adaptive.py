@@ -73,7 +73,7 @@ class Adaptive(Control):
         return torch.minimum(self._first_dt(pair, u, pair.term(u)(u), duration), duration - elapsed)
 
     def march(self, step: Step, advance: Advance, u: Tensor, duration: float, count: int) -> Iterator[Moment]:
-        pair, stages = cast(EmbeddedPair, step), len(cast(EmbeddedPair, step).b)
+        pair = cast(EmbeddedPair, step)
         trains = torch.is_grad_enabled() and (u.requires_grad or any(p.requires_grad for p in step.parameters()))
         elapsed = clock(u).expand(u.shape[0])
         with torch.no_grad():
@@ -92,10 +92,10 @@ class Adaptive(Control):
                 dt = tried * (0.9 * size ** (-1 / pair.order)).clamp(0.2, 10.0)
                 slope = torch.where(per_sample(accepted, u).bool(), slope_after, slope)
                 elapsed = torch.where(accepted, torch.where(last, duration, elapsed + tried), elapsed)
-            evaluations += stages
+            evaluations += pair.stages
             if trains:  # rejected samples stand still, and what an attempt overflowed to gets no gradient
                 u = advance(u, torch.where(accepted, tried, 0.0), index)
-                evaluations += stages
+                evaluations += pair.stages
             else:
                 u = torch.where(per_sample(accepted, u).bool(), after, u)
             if bool(accepted.any()):

@@ -83,7 +83,7 @@ class Evolve(nn.Module):
                 f"{reason} needs a dt that does not depend on the state, Fixed or CFL, but got {control}."
             )
         # In a tuple: its parameters are those of the step, to be listed once.
-        self._undo = (Undo(self.step),) if self.memory == "reversible" else ()
+        self._undo: tuple[Undo, ...] = (Undo(self.step),) if self.memory == "reversible" else ()
         self.control, self.steps = control, control.count(self.step, self.duration)
         self._grids = tuple({m.grid for m in self.step.modules() if isinstance(m, Term) and m.grid is not None})
 

@@ -119,7 +119,7 @@ class _Reversible(torch.autograd.Function):
         with ctx.autocast:
             for index in reversed(range(steps)):
                 u = advance(undo, "step.", index, u, *shared)
-                _, pull_back = torch.func.vjp(partial(advance, step, "", index), u, *shared)
+                pull_back = torch.func.vjp(partial(advance, step, "", index), u, *shared)[1]
                 grad, *found = pull_back(grad)
                 totals = [total + part for total, part in zip(totals, found, strict=True)]
         return None, None, None, grad, *totals

@@ -111,7 +111,7 @@ STEPS: dict[str, Callable[[Term], Step]] = {
     "Strang": lambda term: Strang(Heun(Reaction(Decay(CHANNELS))), Heun(term)),
 }
 # They keep the energy alone: nothing, where the term keeps the range.
-ENERGY_ALONE = ("RK4", "BogackiShampine", "DormandPrince")
+ENERGY_ALONE = ("RK4", "BogackiShampine")
 
 
 class Shear(Term):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pdeconv.operator import ENERGY, Keeps, per_sample
+from pdeconv.operator import ENERGY, NOTHING, Keeps, per_sample
 from pdeconv.steps.explicit import RungeKutta, combine
 
 
@@ -21,6 +21,11 @@ class EmbeddedPair(RungeKutta):
 
     error: ClassVar[tuple[float, ...]]
 
+    @property
+    def stages(self) -> int:
+        """Evaluations of the term in an attempt."""
+        return len(self.b)
+
     def attempt(self, u: Tensor, dt: Tensor, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """A step from ``u``, where the slope A(u)u is ``slope``.
 
@@ -34,15 +39,11 @@ class EmbeddedPair(RungeKutta):
         slopes.append(self.term(after)(after))
         return after, dt * combine(self.error, slopes), slopes[-1]
 
-    @property
-    def keeps(self) -> Keeps:
-        return self.term.keeps & {ENERGY}
-
 
 class BogackiShampine(EmbeddedPair):
     """Bogacki and Shampine's pair of orders 3 and 2: cheap, for loose tolerances. Order 3, 3 stages.
 
-    No maximum principle. It keeps the energy alone, for dt ≤ 1.2563/rate, by the argument of :class:`RK4`.
+    No maximum principle. It keeps the energy alone, for dt ≤ 0.8989/rate, by the argument of :class:`RK4`.
 
     References:
         P. Bogacki, L. F. Shampine. A 3(2) pair of Runge–Kutta formulas. Appl. Math. Letters 2(4), 1989.
@@ -55,15 +56,19 @@ class BogackiShampine(EmbeddedPair):
         0.73
     """
 
-    order, strength = 3, 1.2563
+    order, strength = 3, 0.8989
     a, b = ((1 / 2,), (0.0, 3 / 4)), (2 / 9, 1 / 3, 4 / 9)
     error = (-5 / 72, 1 / 12, 1 / 9, -1 / 8)
+
+    @property
+    def keeps(self) -> Keeps:
+        return self.term.keeps & {ENERGY}
 
 
 class DormandPrince(EmbeddedPair):
     """Dormand and Prince's pair of orders 5 and 4: the usual solver of a Neural ODE. Order 5, 6 stages.
 
-    No maximum principle. It keeps the energy alone, for dt ≤ 1.6532/rate, by the argument of :class:`RK4`.
+    Nothing is proven: a weight is negative. With fixed steps it is therefore taken as ``Fixed(n, unchecked=True)``.
 
     References:
         J. R. Dormand, P. J. Prince. A family of embedded Runge–Kutta formulae. J. Comput. Appl. Math. 6(1), 1980.
@@ -77,7 +82,7 @@ class DormandPrince(EmbeddedPair):
         torch.Size([2, 3, 8, 8])
     """
 
-    order, strength = 5, 1.6532
+    order, strength = 5, 0.0
     a = (
         (1 / 5,),
         (3 / 40, 9 / 40),
@@ -86,4 +91,5 @@ class DormandPrince(EmbeddedPair):
         (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
     )
     b = (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84)
+    keeps = NOTHING  # pyright: ignore[reportAssignmentType]
     error = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)

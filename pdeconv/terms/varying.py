@@ -113,6 +113,6 @@ def values_at(module: nn.Module, parameters: Mapping[str, Tensor], fraction: flo
             position = fraction * (len(part.copies) - 1)
             low, high = math.floor(position), math.ceil(position)
             for name in parameters_of(part.at_start):
-                ends = [values[f"{prefix}.copies.{point}.{name}"] for point in (low, high)]
-                values[f"{prefix}.copies.0.{name}"] = torch.lerp(*ends, position - low)
+                before, after = (values[f"{prefix}.copies.{point}.{name}"] for point in (low, high))
+                values[f"{prefix}.copies.0.{name}"] = torch.lerp(before, after, position - low)
     return values
