@@ -1,5 +1,6 @@
 """pdeconv: convolutional blocks that are steps of learned diffusion, advection and reaction equations."""
 
+from pdeconv.adaptive import Adaptive
 from pdeconv.advection_scheme import TVD, AdvectionScheme, Central, Upwind
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
 from pdeconv.coefficient import Coefficient, Constant, PerChannel
@@ -13,18 +14,24 @@ from pdeconv.interpolation import ClampedCubicInterpolation, CubicInterpolation,
 from pdeconv.limiter import Limiter, Minmod, Superbee, VanLeer
 from pdeconv.models import create_model, list_models, register_model
 from pdeconv.operator import Operator, operator
+from pdeconv.refine import refine_space, refine_time
 from pdeconv.steps import (
     RK4,
     SSPRK3,
     BackwardEuler,
+    BogackiShampine,
     CrankNicolson,
+    DormandPrince,
     Euler,
     Exact,
     Heun,
+    Leapfrog,
     Lie,
+    Momentum,
     SemiLagrangian,
     Step,
     Strang,
+    VelocityVerlet,
 )
 from pdeconv.terms import (
     Advection,
@@ -38,6 +45,7 @@ from pdeconv.terms import (
     Residual,
     SymmetricConvolution,
     Term,
+    TimeVarying,
 )
 from pdeconv.velocity import ConstantVelocity, ConvVelocity, PerChannelVelocity, SelfVelocity, Velocity
 from pdeconv.velocity_field import FixedVelocity, StreamVelocity, VelocityField
@@ -52,10 +60,12 @@ __all__ = [
     "TVD",
     "WENO3",
     "WENO5",
+    "Adaptive",
     "Advection",
     "AdvectionScheme",
     "BackwardEuler",
     "Bistable",
+    "BogackiShampine",
     "Central",
     "Clamp",
     "ClampedCubicInterpolation",
@@ -69,6 +79,7 @@ __all__ = [
     "CubicInterpolation",
     "Decay",
     "Diffusion",
+    "DormandPrince",
     "Euler",
     "Evolve",
     "Exact",
@@ -79,12 +90,14 @@ __all__ = [
     "Influence",
     "Interpolation",
     "Law",
+    "Leapfrog",
     "Lie",
     "Limiter",
     "LinearInterpolation",
     "Logistic",
     "Measured",
     "Minmod",
+    "Momentum",
     "Operator",
     "PDEBasicBlock",
     "PDEBlock",
@@ -106,14 +119,18 @@ __all__ = [
     "SymmetricConvolution",
     "TanhInfluence",
     "Term",
+    "TimeVarying",
     "Trajectory",
     "UnsupportedError",
     "Upwind",
     "VanLeer",
     "Velocity",
     "VelocityField",
+    "VelocityVerlet",
     "create_model",
     "list_models",
     "operator",
+    "refine_space",
+    "refine_time",
     "register_model",
 ]

@@ -12,19 +12,35 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from pdeconv.errors import PDEConvError, checked_count, checked_number
+from pdeconv.errors import PDEConvError, UnsupportedError, checked_count, checked_number
 from pdeconv.grid import Grid
 
 
 class Coefficient(nn.Module, ABC):
-    """A field that depends on the state and is bounded by ``ceiling`` in absolute value."""
+    """A field that depends on the state and is bounded by ``ceiling`` in absolute value.
+
+    Attributes:
+        ceiling: Upper bound, whatever the state and the weights.
+        depends_on_state: Whether the field does.
+        per_cell: Whether the weights belong to cells, as those of a convolution do, so that at another spacing they
+            mean another equation.
+    """
 
     ceiling: float
     depends_on_state: bool = False
+    per_cell: bool = False
 
     @abstractmethod
     def forward(self, u: Tensor, grid: Grid) -> Tensor:
         """The field at the state ``u`` (B, C, *S)."""
+
+    def check_refinable(self) -> None:
+        """Raise ``UnsupportedError`` where the weights belong to cells."""
+        if self.per_cell:
+            raise UnsupportedError(
+                f"{type(self).__name__} learns a weight per cell, which at another spacing is another equation; use a "
+                "coefficient in physical units, such as PerChannel, PeronaMalik or PerChannelVelocity."
+            )
 
     def extra_repr(self) -> str:
         return f"ceiling={self.ceiling:g}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,15 +17,29 @@ from pdeconv.steps import Step
 _ROUNDING = 1 + 1e-6  # a dt that equals the limit but for rounding is at the limit, not beyond it
 
 
+Advance = Callable[[Tensor, Tensor, int], Tensor]
+
+
+class Moment(NamedTuple):
+    """A state on the way: its time, () or (B,), and how often the term was evaluated to get there, where counted."""
+
+    time: Tensor
+    state: Tensor
+    evaluations: int | None = None
+
+
 class Control(ABC):
     """Chooses the steps of :class:`pdeconv.Evolve`.
 
     Attributes:
         runs_until_done: Whether marching stops as soon as every sample has reached the duration, which waits for the
             device at each step; False where the number of steps is static.
+        static: Whether every dt is duration / count, whatever the states: then time-varying terms and reversible
+            memory are possible.
     """
 
     runs_until_done: bool = False
+    static: bool = False
 
     @abstractmethod
     def count(self, step: Step, duration: float) -> int:
@@ -32,6 +48,26 @@ class Control(ABC):
     @abstractmethod
     def next_dt(self, step: Step, u: Tensor, elapsed: Tensor, duration: float, count: int) -> Tensor:
         """The next dt, () or (B,), at the state ``u`` and the time ``elapsed``."""
+
+    def march(self, step: Step, advance: Advance, u: Tensor, duration: float, count: int) -> Iterator[Moment]:
+        """The moments after each step.
+
+        Args:
+            step: The scheme, to ask for its limits.
+            advance: (u, dt, number of the step) ↦ the state after dt.
+            u: State (B, C, *S) at time 0.
+            duration: Time to march over.
+            count: Number of steps, or the most that are taken.
+        """
+        elapsed = clock(u)
+        for index in range(count):
+            dt = self.next_dt(step, u, elapsed, duration, count)
+            u, elapsed = advance(u, dt, index), elapsed + dt
+            yield Moment(elapsed, u)
+            if self.runs_until_done and bool((elapsed >= duration * (1 - 1e-6)).all()):
+                return
+        if self.runs_until_done:
+            raise unfinished(step, elapsed, duration, f"{count} steps")
 
 
 @dataclass(frozen=True)
@@ -56,6 +92,7 @@ more steps, CFL(), lower ceilings, or an implicit step such as BackwardEuler.
 
     n: int
     unchecked: bool = False
+    static = True
 
     def __post_init__(self) -> None:
         _check_count("Fixed", self.n)
@@ -96,6 +133,7 @@ class CFL(Control):
     """
 
     safety: float = 0.9
+    static = True
 
     def __post_init__(self) -> None:
         _check_safety("CFL", self.safety)
@@ -176,6 +214,19 @@ class Measured(Control):
         return torch.minimum(self.safety * limit, (duration - elapsed).clamp(min=0))
 
 
+def clock(u: Tensor) -> Tensor:
+    """Time 0, in float32 at least: half precision cannot add up small steps."""
+    return torch.zeros((), dtype=torch.promote_types(u.dtype, torch.float32), device=u.device)
+
+
+def unfinished(step: Step, elapsed: Tensor, duration: float, spent: str) -> StabilityError:
+    """What to raise at the cap of steps."""
+    return StabilityError(
+        f"{step.name} reached time {elapsed.min().item():.4g} of {duration:.4g} in {spent}; allow more with "
+        "max_steps, shorten the duration, or use an implicit step."
+    )
+
+
 def _check_count(name: str, n: int) -> None:
     checked_count(name, "steps", n)
 
@@ -210,4 +261,4 @@ def _steps_needed(duration: float, limit: float) -> int:
 
 def _rate_of(step: Step) -> str:
     term = getattr(step, "term", None)
-    return "" if term is None else f" (rate ≤ {term.ceiling:.4g})"
+    return "" if term is None or math.isinf(term.ceiling) else f" (rate ≤ {term.ceiling:.4g})"

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from pdeconv.control import CFL, Control
-from pdeconv.errors import PDEConvError, StabilityError, checked_number, checked_type
+from pdeconv.control import CFL, Control, Moment, clock
+from pdeconv.errors import PDEConvError, checked_number, checked_type
 from pdeconv.grid import check_state
+from pdeconv.memory import Undo, march_in_segments, march_reversibly, recomputed
 from pdeconv.steps import Step
 from pdeconv.terms import Term
+from pdeconv.terms.varying import TimeVarying, call_with, parameters_of, values_at
 
-Memory = Literal["store", "checkpoint"]
+Memory = Literal["store", "checkpoint", "reversible"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,12 @@ class Trajectory:
     Attributes:
         times: (T,), or (T, B) where each sample has its own.
         states: T states (B, C, *S).
+        evaluations: How often the term was evaluated on the batch, with ``Adaptive``; None where it is not counted.
     """
 
     times: Tensor
     states: tuple[Tensor, ...]
+    evaluations: int | None = None
 
 
 class Evolve(nn.Module):
@@ -40,12 +44,15 @@ class Evolve(nn.Module):
         step: The scheme, for example ``Heun(Diffusion(…))``.
         duration: Time to evolve, positive.
         control: Chooses the steps; by default ``CFL()``.
-        memory: ``"store"`` keeps what backward needs of every step; ``"checkpoint"`` keeps each step's state only and
-            computes the rest again.
+        memory: ``"store"`` keeps what backward needs of every step. ``"checkpoint"`` keeps about 2√n of n states and
+            computes the rest again, twice; up to 16 steps, and where dt depends on the state, each step's state, and
+            computes once. ``"reversible"`` keeps the last state only and undoes the steps one by one, for a step with
+            an ``inverse`` and the controls ``Fixed`` and ``CFL``: exact but for rounding.
 
     Raises:
         StabilityError: If the control finds that a step could be unstable.
-        PDEConvError: If an argument is out of range, or the input does not fit the grid.
+        PDEConvError: If an argument is out of range, the step cannot be undone or varies in time with a control that
+            does not allow it, or the input does not fit the grid.
 
     Example:
         >>> from pdeconv import Diffusion, Euler, PeronaMalik
@@ -63,48 +70,58 @@ class Evolve(nn.Module):
         if memory not in get_args(Memory):
             raise PDEConvError(f"Evolve has no memory {memory!r}; choose one of {', '.join(get_args(Memory))}.")
         self.step, self.duration, self.memory = step, checked_number("Evolve", "duration", duration), memory
-        self.control = CFL() if control is None else control
-        checked_type("Evolve", self.control, Control, "give for example CFL() or Fixed(4)")
-        self.steps = self.control.count(step, self.duration)
-        self._grids = tuple({m.grid for m in step.modules() if isinstance(m, Term) and m.grid is not None})
+        control = CFL() if control is None else control
+        checked_type("Evolve", control, Control, "give for example CFL() or Fixed(4)")
+        self.set_control(control)
+
+    def set_control(self, control: Control) -> None:
+        """Choose the steps anew, for the equation as it is now."""
+        self._varies = any(isinstance(module, TimeVarying) for module in self.step.modules())
+        if not control.static and (self._varies or self.memory == "reversible"):
+            reason = "a TimeVarying term" if self._varies else 'memory="reversible"'
+            raise PDEConvError(
+                f"{reason} needs a dt that does not depend on the state, Fixed or CFL, but got {control}."
+            )
+        # In a tuple: its parameters are those of the step, to be listed once.
+        self._undo: tuple[Undo, ...] = (Undo(self.step),) if self.memory == "reversible" else ()
+        self.control, self.steps = control, control.count(self.step, self.duration)
+        self._grids = tuple({m.grid for m in self.step.modules() if isinstance(m, Term) and m.grid is not None})
 
     def forward(self, u: Tensor) -> Tensor:
         """The state at the duration, (B, C, *S) → (B, C, *S)."""
-        for _, state in self._march(u):
-            u = state
+        if self.memory != "store" and self.control.static and torch.is_grad_enabled():
+            self._check(u)
+            dt = self.control.next_dt(self.step, u, clock(u), self.duration, self.steps)
+            if self.memory == "reversible":
+                return march_reversibly(self._undo[0], u, dt, self.steps)
+            return march_in_segments(self._advance, u, dt, self.steps)
+        for moment in self._march(u):
+            u = moment.state
         return u
 
     def trajectory(self, u: Tensor) -> Trajectory:
-        """The states at time 0 and after each step, with their times."""
-        times, states = [_clock(u)], [u]
-        for elapsed, state in self._march(u):
-            times.append(elapsed)
-            states.append(state)
-        return Trajectory(torch.stack([time.expand_as(times[-1]) for time in times]), tuple(states))
+        """The states at time 0 and after each step, with their times; autograd keeps them, whatever the ``memory``."""
+        moments = [Moment(clock(u), u), *self._march(u)]
+        last = moments[-1]
+        times = torch.stack([moment.time.expand_as(last.time) for moment in moments])
+        return Trajectory(times, tuple(moment.state for moment in moments), last.evaluations)
 
-    def _march(self, u: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _march(self, u: Tensor) -> Iterator[Moment]:
+        self._check(u)
+        saves = self.memory == "checkpoint" and torch.is_grad_enabled()
+        advance = partial(recomputed, self._advance) if saves else self._advance
+        return self.control.march(self.step, advance, u, self.duration, self.steps)
+
+    def _check(self, u: Tensor) -> None:
         check_state(u)
         for grid in self._grids:
             grid.check(u)
-        elapsed = _clock(u)
-        for _ in range(self.steps):
-            dt = self.control.next_dt(self.step, u, elapsed, self.duration, self.steps)
-            u = self._advance(u, dt)
-            elapsed = elapsed + dt
-            yield elapsed, u
-            if self.control.runs_until_done and bool((elapsed >= self.duration * (1 - 1e-6)).all()):
-                return
-        if self.control.runs_until_done:
-            raise StabilityError(
-                f"{self.step.name} reached time {elapsed.min().item():.4g} of {self.duration:.4g} in {self.steps} "
-                "steps; allow more with max_steps, shorten the duration, or use an implicit step."
-            )
 
-    def _advance(self, u: Tensor, dt: Tensor) -> Tensor:
-        if self.memory == "checkpoint" and torch.is_grad_enabled():
-            advanced = checkpoint(self.step, u, dt, use_reentrant=False)
-            return advanced  # pyright: ignore[reportReturnType]
-        return self.step(u, dt)
+    def _advance(self, u: Tensor, dt: Tensor, index: int) -> Tensor:
+        if not self._varies:
+            return self.step(u, dt)
+        values = values_at(self.step, parameters_of(self.step), (index + 0.5) / self.steps)
+        return call_with(self.step, values, u, dt)
 
     def extra_repr(self) -> str:
         text = f"{self.step.name}, duration={self.duration:g}, {self.control}"
@@ -115,8 +132,3 @@ class Evolve(nn.Module):
             text += ", courant=unproven" if math.isinf(courant) else f", courant ≤ {courant:.3g}"
         boundaries = sorted({grid.boundary for grid in self._grids})
         return text + f", boundary={'/'.join(boundaries) or 'none'}, memory={self.memory}"
-
-
-def _clock(u: Tensor) -> Tensor:
-    """Time 0, in float32 at least: half precision cannot add up small steps."""
-    return torch.zeros((), dtype=torch.promote_types(u.dtype, torch.float32), device=u.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Literal, get_args
 
@@ -68,6 +68,10 @@ class Grid:
     def axes(self) -> tuple[int, ...]:
         """The spatial axes of a state (B, C, *S), as tensor dimensions."""
         return tuple(range(2, 2 + self.dims))
+
+    def refined(self, factor: float) -> Grid:
+        """The grid with its spacing divided by ``factor``."""
+        return replace(self, spacing=tuple(dx / factor for dx in self.spacings))
 
     def check(self, u: Tensor) -> None:
         """Raise ``PDEConvError`` unless ``u`` is a real floating (B, C, *S) state of this grid."""

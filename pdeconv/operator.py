@@ -14,22 +14,23 @@ from pdeconv.grid import Grid
 
 Invariant = str | tuple[float, float]
 """A family of closed convex sets that a flow keeps: ``"range"`` (every interval of values), ``"range with 0"`` (every
-interval that contains 0), one interval ``(low, high)``, which may be infinite, or ``"energy"`` (every ball ‖u‖ ≤ r)."""
+interval that contains 0), one interval ``(low, high)``, which may be infinite, ``"energy"`` (every ball ‖u‖ ≤ r), or
+``"discrete energy"`` (every sublevel set of a convex quadratic energy that belongs to one scheme at one dt)."""
 
 Keeps = frozenset[Invariant]
-RANGE, RANGE_WITH_ZERO, ENERGY = "range", "range with 0", "energy"
+RANGE, RANGE_WITH_ZERO, ENERGY, DISCRETE_ENERGY = "range", "range with 0", "energy", "discrete energy"
 NON_NEGATIVE = (0.0, math.inf)
 NOTHING: Keeps = frozenset()
 
 
 def common(first: Keeps, second: Keeps) -> Keeps:
-    """What two operators both keep, and so does their sum.
+    """What two operators both keep, and so does their sum. A discrete energy is of one scheme, and never common.
 
     Example:
         >>> common(frozenset({"range", "energy"}), frozenset({(0.0, 1.0)}))
         frozenset({(0.0, 1.0)})
     """
-    return frozenset(i for i in first | second if _kept(i, first) and _kept(i, second))
+    return frozenset(i for i in first | second if i != DISCRETE_ENERGY and _kept(i, first) and _kept(i, second))
 
 
 def _kept(invariant: Invariant, by: Keeps) -> bool:

@@ -148,7 +148,7 @@ class ConvVelocity(Velocity):
         torch.Size([2, 2, 3, 8, 8])
     """
 
-    depends_on_state = True
+    depends_on_state = per_cell = True
 
     def __init__(
         self,

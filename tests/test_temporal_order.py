@@ -55,7 +55,8 @@ def test_order_of_single_steps(step_name, term_name):
         pytest.skip("no solve")
     torch.manual_seed(1)
     step = STEPS[step_name](randomise(TERMS[term_name]().double(), 0.3))
-    assert measured_order(step) == pytest.approx(step.order, abs=0.15)
+    tolerance = 0.15 if step.order < 5 else 0.2  # rounding forbids the shorter steps that would tell better
+    assert measured_order(step) == pytest.approx(step.order, abs=tolerance)
 
 
 @pytest.mark.parametrize("step_name", [*SINGLE, "Exact"])
@@ -63,7 +64,7 @@ def test_order_for_a_reaction_that_depends_on_the_state(step_name):
     """Runge–Kutta keeps its order; a step of the frozen operator falls to order 1."""
     step = STEPS[step_name](Reaction(Logistic(CHANNELS, ceiling=1.0)).double())
     order = step.order if isinstance(step, RungeKutta) else 1
-    reference = STEPS["RK4"](step.term)
+    reference = STEPS["DormandPrince"](step.term)
     assert measured_order(step, duration=1.6, reference=reference) == pytest.approx(order, abs=0.15)
 
 

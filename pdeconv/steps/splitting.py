@@ -28,6 +28,7 @@ class Splitting(Step):
                 f"{type(self).__name__}(CrankNicolson(…), Heun(…))."
             )
         self.steps = nn.ModuleList(steps)
+        self.reversible = all(step.reversible for step in steps)
 
     @property
     def parts(self) -> tuple[Step, ...]:
@@ -42,6 +43,13 @@ class Splitting(Step):
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         for step, share in self.schedule:
             u = step(u, dt if share == 1 else share * dt)
+        return u
+
+    def inverse(self, u: Tensor, dt: Tensor) -> Tensor:
+        if not self.reversible:
+            return super().inverse(u, dt)
+        for step, share in reversed(self.schedule):
+            u = step.inverse(u, dt if share == 1 else share * dt)
         return u
 
     def limit(self, u: Tensor) -> Tensor:

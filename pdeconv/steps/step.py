@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from pdeconv.errors import PDEConvError
+from pdeconv.errors import PDEConvError, UnsupportedError
 from pdeconv.operator import Keeps, Operator
 from pdeconv.terms import Term
 
@@ -17,9 +17,11 @@ class Step(nn.Module, ABC):
 
     Attributes:
         order: Order of accuracy in time, for state-independent coefficients.
+        reversible: Whether the step has an ``inverse``.
     """
 
     order: int
+    reversible: bool = False
 
     @abstractmethod
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
@@ -51,6 +53,12 @@ class Step(nn.Module, ABC):
     @abstractmethod
     def name(self) -> str:
         """The scheme in one line, for example ``Heun(Diffusion)``."""
+
+    def inverse(self, u: Tensor, dt: Tensor) -> Tensor:
+        """The state that the step takes to ``u``, but for rounding. Raises ``UnsupportedError`` where undefined."""
+        raise UnsupportedError(
+            f"{self.name} has no inverse; Leapfrog, VelocityVerlet, Momentum and compositions of them have one."
+        )
 
 
 class SingleTermStep(Step):

@@ -6,6 +6,7 @@ from pdeconv.terms.convolution import Residual, SymmetricConvolution
 from pdeconv.terms.diffusion import Diffusion
 from pdeconv.terms.reaction import Bistable, Decay, Law, Logistic, Reaction
 from pdeconv.terms.term import SumTerm, Term
+from pdeconv.terms.varying import TimeVarying
 
 __all__ = [
     "Advection",
@@ -20,4 +21,5 @@ __all__ = [
     "SumTerm",
     "SymmetricConvolution",
     "Term",
+    "TimeVarying",
 ]

@@ -53,13 +53,19 @@ class Advection(Term):
         super().__init__()
         checked_type("Advection", velocity, Coefficient, "give for example ConvVelocity(channels)")
         self.velocity = velocity
-        self.grid = checked_grid("Advection", grid)
         self.scheme = Upwind() if scheme is None else scheme
         checked_type("Advection", self.scheme, AdvectionScheme, "give for example TVD(VanLeer())")
+        self._place(checked_grid("Advection", grid))
+
+    def _place(self, grid: Grid) -> None:
         proven = math.isfinite(self.scheme.steepness)
-        speed = velocity.ceiling * sum(1 / dx for dx in self.grid.spacings)
-        self.ceiling = self.scheme.steepness * speed if proven else math.inf
-        self.keeps = range_kept(self.grid) if proven else NOTHING
+        speed = self.velocity.ceiling * sum(1 / dx for dx in grid.spacings)
+        self.grid, self.ceiling = grid, self.scheme.steepness * speed if proven else math.inf
+        self.keeps = range_kept(grid) if proven else NOTHING
+
+    def refine(self, factor: float) -> None:
+        self.velocity.check_refinable()
+        self._place(self.grid.refined(factor))
 
     def forward(self, u: Tensor) -> Operator:
         return _Transport(checked_velocity(self.velocity(u, self.grid), self.grid), u, self)

@@ -54,14 +54,20 @@ class ConservativeAdvection(Term):
         super().__init__()
         checked_type("ConservativeAdvection", velocity, Velocity, "give for example ConvVelocity(channels)")
         self.velocity = velocity
-        self.grid = checked_grid("ConservativeAdvection", grid)
         self.scheme = Upwind() if scheme is None else scheme
         checked_type("ConservativeAdvection", self.scheme, AdvectionScheme, "give for example TVD(VanLeer())")
+        self._place(checked_grid("ConservativeAdvection", grid))
+
+    def _place(self, grid: Grid) -> None:
         proven = math.isfinite(self.scheme.steepness)
         # p + q + s|p − q| ≤ 2·max(p, q), as s ≤ 1.
-        self.ceiling = 2 * velocity.ceiling * sum(1 / dx for dx in self.grid.spacings) if proven else math.inf
-        self.growth = 2 * velocity.ceiling * sum(1 / dx for dx in self.grid.spacings)
+        self.grid, self.growth = grid, 2 * self.velocity.ceiling * sum(1 / dx for dx in grid.spacings)
+        self.ceiling = self.growth if proven else math.inf
         self.keeps = frozenset({NON_NEGATIVE}) if proven else NOTHING
+
+    def refine(self, factor: float) -> None:
+        self.velocity.check_refinable()
+        self._place(self.grid.refined(factor))
 
     def forward(self, u: Tensor) -> Operator:
         return _Outflow(self.velocity.faces(u, self.grid), u, self)

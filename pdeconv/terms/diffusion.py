@@ -48,9 +48,15 @@ class Diffusion(Term):
         super().__init__()
         checked_type("Diffusion", diffusivity, Coefficient, "give for example Constant(1.0) or PeronaMalik(channels)")
         self.diffusivity = diffusivity
-        self.grid = checked_grid("Diffusion", grid)
-        self.ceiling = 2 * diffusivity.ceiling * sum(1 / dx**2 for dx in self.grid.spacings)
-        self.keeps = diffusion_keeps(self.grid)
+        self._place(checked_grid("Diffusion", grid))
+
+    def _place(self, grid: Grid) -> None:
+        self.grid, self.keeps = grid, diffusion_keeps(grid)
+        self.ceiling = 2 * self.diffusivity.ceiling * sum(1 / dx**2 for dx in grid.spacings)
+
+    def refine(self, factor: float) -> None:
+        self.diffusivity.check_refinable()
+        self._place(self.grid.refined(factor))
 
     def forward(self, u: Tensor) -> Operator:
         kappa = self.diffusivity(u, self.grid)

@@ -142,6 +142,9 @@ class Reaction(Term):
         self.law = law
         self.ceiling, self.growth, self.keeps = law.ceiling, law.growth, law.keeps
 
+    def refine(self, factor: float) -> None:
+        """Nothing to do: a cell reacts by itself."""
+
     def forward(self, u: Tensor) -> Operator:
         return Pointwise(self.law(u), u.new_full((), self.ceiling), self.keeps, self.growth)
 

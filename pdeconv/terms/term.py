@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from pdeconv.errors import PDEConvError, checked_type
+from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
 from pdeconv.grid import Grid
 from pdeconv.operator import NOTHING, Keeps, Operator, Sum, common, describe
 
@@ -24,6 +24,13 @@ class Term(nn.Module, ABC):
         ceiling: Upper bound of the operator's rate, whatever the state and the weights, in 1/time; inf if unproven.
         keeps: The invariants that are proven whatever the state and the weights.
         growth: Upper bound of the operator's growth.
+        halves: For a state whose channels are two halves (u, v), the two terms that the right-hand side is the sum of:
+            the first changes u only and depends on v only, the second the other way round; each maps the whole state
+            (B, 2C, *S), and is 0 in the half that it does not change. Parts of the term, the same at every call. None
+            for any other term. ``Leapfrog`` and ``VelocityVerlet`` step them.
+        frequency: Where the halves A₁, A₂ are linear, do not depend on the state, and A₁A₂ is similar to a symmetric
+            matrix with no positive eigenvalue: upper bound of √ρ(A₁A₂), the angular frequency of the fastest
+            oscillation, in 1/time; inf if unproven.
 
     Example:
         >>> import torch
@@ -40,11 +47,27 @@ class Term(nn.Module, ABC):
     ceiling: float = math.inf
     keeps: Keeps = NOTHING
     growth: float = 0.0
+    frequency: float = math.inf
     _version = 1
 
     @abstractmethod
     def forward(self, u) -> Operator:
         """The operator A(u)."""
+
+    @property
+    def halves(self) -> tuple[Term, Term] | None:
+        """The two terms of a right-hand side that is separable; None for any other."""
+        return None
+
+    def refine(self, factor: float) -> None:
+        """Divide the spacing by ``factor``, in place, such that the equation stays the same.
+
+        ``refine_space`` calls it. Raises ``UnsupportedError`` for a term that is tied to its cells.
+        """
+        raise UnsupportedError(
+            f"{type(self).__name__} cannot change its spacing: its weights belong to cells, or it does not define "
+            "refine(factor); use terms in physical units, such as Diffusion(PerChannel(channels))."
+        )
 
     def __add__(self, other: Term) -> Term:
         return SumTerm((self, other))
@@ -73,6 +96,10 @@ class SumTerm(Term):
             checked_type("A sum of terms", term, Term, "wrap a module as Residual(module)")
             flat.extend(term.parts if isinstance(term, SumTerm) else (term,))
         self.terms = nn.ModuleList(flat)
+        self._declare()
+
+    def _declare(self) -> None:
+        flat = self.parts
         grids = {part.grid for part in flat if part.grid is not None}
         if len(grids) > 1:
             raise PDEConvError(
@@ -85,6 +112,11 @@ class SumTerm(Term):
         for part in flat[1:]:
             keeps = common(keeps, part.keeps)
         self.keeps = keeps
+
+    def refine(self, factor: float) -> None:
+        for part in self.parts:
+            part.refine(factor)
+        self._declare()
 
     @property
     def parts(self) -> tuple[Term, ...]:

@@ -1,0 +1,66 @@
+"""Peak memory of forward and backward against the number of steps, for each ``memory`` of ``Evolve``, on the CPU.
+
+Every allocation and release of the CPU allocator between the start of forward and the end of backward is recorded by
+``torch.profiler``; their running sum at its highest is the peak. The weights and the input are there before, and so do
+not count.
+
+python benchmarks/memory.py [--size 64] [--channels 16] [--batch 4]
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is talkative
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from pdeconv import Evolve, Fixed, Momentum, Residual
+
+STEPS = (8, 16, 32, 64, 128, 256)
+MEMORIES = ("store", "checkpoint", "reversible")
+
+
+def peak_bytes(module: nn.Module, u: Tensor) -> int:
+    """The most bytes that forward and backward of ``module`` hold at a time, beyond those held before."""
+    u = u.detach().requires_grad_()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        module(u).square().mean().backward()
+    module.zero_grad(set_to_none=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        recorded.export_chrome_trace(str(path))
+        events = [event for event in json.loads(path.read_text())["traceEvents"] if event.get("name") == "[memory]"]
+    total = peak = 0
+    for event in sorted(events, key=lambda event: event["ts"]):
+        total += event["args"]["Bytes"]
+        peak = max(peak, total)
+    return peak
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=64, help="cells along each of two axes")
+    parser.add_argument("--channels", type=int, default=16, help="channels of u; the state (u, v) has twice as many")
+    parser.add_argument("--batch", type=int, default=4, help="images")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    branch = nn.Sequential(nn.Conv2d(options.channels, options.channels, 3, padding=1), nn.Tanh())
+    u = torch.rand(options.batch, 2 * options.channels, options.size, options.size)
+    step, unit = Momentum(Residual(branch), retention=0.99), u.numel() * u.element_size()
+    print(f"{step.name} on states {tuple(u.shape)}, float32, {unit / 2**20:.1f} MiB each; peak in MiB (in states)")
+    print(f"{'steps':>6}" + "".join(f"{memory:>18}" for memory in MEMORIES))
+    for steps in STEPS:
+        cells = []
+        for memory in MEMORIES:
+            peak = peak_bytes(Evolve(step, 1.0, Fixed(steps, unchecked=True), memory=memory), u)
+            cells.append(f"{peak / 2**20:9.1f} ({peak / unit:6.1f})")
+        print(f"{steps:>6}" + "".join(f"{cell:>18}" for cell in cells))
+
+
+if __name__ == "__main__":
+    main()
