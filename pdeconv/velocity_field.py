@@ -130,7 +130,7 @@ class StreamVelocity(Velocity):
         True
     """
 
-    depends_on_state = True
+    depends_on_state = per_cell = True
 
     def __init__(
         self,
