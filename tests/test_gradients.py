@@ -9,7 +9,8 @@ from torch.func import functional_call
 from pdeconv import Evolve, Fixed
 
 # Where a slope jumps (ReLU, upwinding) finite differences see the jump only if the state is there: not at random.
-SECOND = [name for name in TERMS if name != "relu_convolution"]
+# Fused attention differentiates once.
+SECOND = [name for name in TERMS if name != "relu_convolution" and "nonlocal" not in name]
 TWO_STEPS = ("Lie", "Strang")
 
 
