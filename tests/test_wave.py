@@ -112,7 +112,7 @@ def test_the_exact_flow_keeps_the_energy(boundary):
 def test_a_hamiltonian_system_keeps_its_energy():
     """Σ log cosh(Kv + b) + Σ log cosh(Ku + b), as S′ = tanh; against SciPy too."""
     for boundary in ("neumann", "periodic", "dirichlet"):
-        term = HamiltonianSystem(2, 3, norm=1.5, grid=Grid(boundary=boundary)).double()
+        term = HamiltonianSystem(2, 3, norm=1.2, grid=Grid(boundary=boundary)).double()
         randomise(term)
         u = torch.randn(1, 4, 5, 6, dtype=torch.float64)
 
@@ -126,15 +126,15 @@ def test_a_hamiltonian_system_keeps_its_energy():
                 total += float(torch.log(torch.cosh(response)).sum())
             return total
 
-        after = Evolve(RK4(term), 10.0, Fixed(400, unchecked=True))(u)
-        assert energy(after) == pytest.approx(energy(u), rel=1e-8)
+        after = Evolve(RK4(term), 4.0, Fixed(80, unchecked=True))(u)
+        assert energy(after) == pytest.approx(energy(u), rel=1e-6)
         assert (after - u).norm() > 1
 
         def slope(_, values, term=term, u=u):
             v = torch.from_numpy(values).reshape(u.shape)
             return term(v)(v).flatten().numpy()
 
-        expected = solve_ivp(slope, (0, 10), u.flatten().numpy(), method="DOP853", rtol=1e-10, atol=1e-10).y[:, -1]
+        expected = solve_ivp(slope, (0, 4), u.flatten().numpy(), method="DOP853", rtol=1e-8, atol=1e-8).y[:, -1]
         assert np.abs(after.flatten().numpy() - expected).max() < 1e-5
 
 
