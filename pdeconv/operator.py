@@ -12,13 +12,17 @@ from torch import Tensor
 from pdeconv.errors import UnsupportedError
 from pdeconv.grid import Grid
 
-Invariant = str | tuple[float, float]
-"""A family of closed convex sets that a flow keeps: ``"range"`` (every interval of values), ``"range with 0"`` (every
-interval that contains 0), one interval ``(low, high)``, which may be infinite, ``"energy"`` (every ball ‖u‖ ≤ r), or
-``"discrete energy"`` (every sublevel set of a convex quadratic energy that belongs to one scheme at one dt)."""
+Interval = tuple[float, float]
+Invariant = str | Interval | tuple[Interval, Interval]
+"""A family of closed convex sets that a flow keeps: ``"range"`` (every interval of the values of a channel),
+``"range with 0"`` (every interval that contains 0), ``"range with data"`` (every interval that contains 0 and the data
+of the equation's fidelity terms), one interval ``(low, high)``, which may be infinite, a rectangle of two intervals
+(for the first and for the second half of the channels), ``"energy"`` (every ball ‖u‖ ≤ r), or ``"discrete energy"``
+(every sublevel set of a convex quadratic energy that belongs to one scheme at one dt)."""
 
 Keeps = frozenset[Invariant]
-RANGE, RANGE_WITH_ZERO, ENERGY, DISCRETE_ENERGY = "range", "range with 0", "energy", "discrete energy"
+RANGE, RANGE_WITH_ZERO, RANGE_WITH_DATA = "range", "range with 0", "range with data"
+ENERGY, DISCRETE_ENERGY = "energy", "discrete energy"
 NON_NEGATIVE = (0.0, math.inf)
 NOTHING: Keeps = frozenset()
 
@@ -38,8 +42,21 @@ def _kept(invariant: Invariant, by: Keeps) -> bool:
     if invariant in by:
         return True
     if isinstance(invariant, tuple):
-        return RANGE in by or (RANGE_WITH_ZERO in by and invariant[0] <= 0 <= invariant[1])
+        sides = _sides(invariant)
+        if RANGE in by or (RANGE_WITH_ZERO in by and all(low <= 0 <= high for low, high in sides)):
+            return True
+        return any(isinstance(other, tuple) and _sides(other) == sides for other in by)
+    if invariant == RANGE_WITH_DATA:
+        return RANGE in by or RANGE_WITH_ZERO in by
     return invariant == RANGE_WITH_ZERO and RANGE in by
+
+
+def _sides(invariant: Interval | tuple[Interval, Interval]) -> tuple[Interval, Interval]:
+    """The intervals of the two halves of the channels: an interval is a square."""
+    first, second = invariant
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return first, second
+    return (first, second), (first, second)  # pyright: ignore[reportReturnType]
 
 
 def range_kept(grid: Grid) -> Keeps:

@@ -31,41 +31,55 @@ from pdeconv import (
     CrankNicolson,
     Decay,
     Diffusion,
+    Dilation,
     DormandPrince,
+    Erosion,
     Euler,
     Exact,
+    Fidelity,
+    FitzHughNagumo,
+    Friction,
+    GrayScott,
     Grid,
+    HamiltonianSystem,
     Heun,
     Leapfrog,
     Lie,
     Logistic,
+    MeanCurvatureMotion,
     Minmod,
     Momentum,
+    NonlocalDiffusion,
     PerChannel,
     PerChannelVelocity,
     PeronaMalik,
+    PointwiseNetwork,
     RationalInfluence,
     Reaction,
     Residual,
     SelfVelocity,
     SemiLagrangian,
+    ShockFilter,
     Step,
     Strang,
     Superbee,
     SymmetricConvolution,
     TanhInfluence,
+    Telegraph,
     Term,
     TimeVarying,
     UnsupportedError,
     Upwind,
     VanLeer,
     VelocityVerlet,
+    Wave,
     operator,
 )
 
 BOUNDARIES = ("neumann", "periodic", "dirichlet", "reflect")
 DIMS = (1, 2, 3)
 CHANNELS = 2
+DATA = 1.3  # of the fidelity term, beyond the values of the states
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
@@ -121,13 +135,28 @@ TERMS: dict[str, Callable[[Grid], Term]] = {
     "decay": lambda grid: Reaction(Decay(CHANNELS, ceiling=1.2)),
     "logistic": lambda grid: Reaction(Logistic(CHANNELS, ceiling=1.2)),
     "bistable": lambda grid: Reaction(Bistable(CHANNELS, ceiling=1.2)),
+    "gray_scott": lambda grid: Reaction(GrayScott(PerChannel(1, ceiling=0.1), PerChannel(1, ceiling=0.2))),
+    "fitz_hugh_nagumo": lambda grid: Reaction(FitzHughNagumo(PerChannel(1, ceiling=0.3))),
+    "friction": lambda grid: Reaction(Friction(PerChannel(1, ceiling=1.2))),
+    "pointwise_network": lambda grid: Reaction(PointwiseNetwork(CHANNELS, 3, ceiling=1.2, lipschitz=2.0)),
+    "fidelity": lambda grid: Fidelity(PerChannel(CHANNELS, ceiling=1.2)).towards(torch.tensor(DATA)),
     "relu_convolution": _convolution(lambda: None),
     "tanh_convolution": _convolution(TanhInfluence),
     "rational_convolution": _convolution(lambda: RationalInfluence(3, scales=(0.7, 0.3))),
+    "dilation": lambda grid: Dilation(PerChannel(CHANNELS, ceiling=0.9), grid),
+    "erosion": lambda grid: Erosion(PerChannel(CHANNELS, ceiling=0.9), grid),
+    "shock_filter": lambda grid: ShockFilter(PerChannel(CHANNELS, ceiling=0.9), contrast=0.3, grid=grid),
+    "mean_curvature": lambda grid: MeanCurvatureMotion(PerChannel(CHANNELS, ceiling=0.9), epsilon=0.1, grid=grid),
+    "nonlocal": lambda grid: NonlocalDiffusion(CHANNELS, 3, heads=2, strength=PerChannel(CHANNELS, ceiling=1.2)),
+    "windowed_nonlocal": lambda grid: NonlocalDiffusion(CHANNELS, 3, window=4),
+    "wave": lambda grid: Wave(PerChannel(1, ceiling=1.2), grid),
+    "telegraph": lambda grid: Telegraph(PerChannel(1, ceiling=1.2), PerChannel(1, ceiling=0.8), grid),
+    "hamiltonian": lambda grid: HamiltonianSystem(1, 3, norm=1.3, grid=unit(grid)),
     "sum": lambda grid: _perona_malik(grid) + _velocity(grid) + Reaction(Bistable(CHANNELS)),
     "residual": lambda grid: Residual(CONVOLUTIONS[grid.dims](CHANNELS, CHANNELS, 3, padding=1), nn.Tanh()),
 }
-STATE_INDEPENDENT = ("constant_diffusion", "channel_diffusion", "advection", "decay")
+UNPROVEN = ("residual", "central_advection", "weno3_advection", "weno5_advection", "wave", "telegraph", "hamiltonian")
+STATE_INDEPENDENT = ("constant_diffusion", "channel_diffusion", "advection", "decay", "fidelity")
 
 STEPS: dict[str, Callable[[Term], Step]] = {
     "Euler": Euler,
@@ -306,6 +335,13 @@ def pairs(terms=tuple(TERMS), steps=tuple(STEPS)) -> Iterator[tuple[str, str]]:
             for step in steps:
                 if can_step(step, build(term)):
                     yield term, step
+
+
+def cover() -> list[tuple[str, str]]:
+    """Every term with three steps, and every step with three terms: for laws too dear for all :func:`pairs`."""
+    by_term = pairs(steps=("Euler", "BackwardEuler", "Exact"))
+    by_step = pairs(terms=("channel_diffusion", "perona_malik", "sum"))
+    return list(dict.fromkeys((*by_term, *by_step)))
 
 
 def matrix(apply: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:

@@ -14,10 +14,13 @@ from pdeconv import (
     Evolve,
     Fixed,
     Grid,
+    HamiltonianSystem,
+    NonlocalDiffusion,
     PDEBlock,
     PerChannel,
     PerChannelVelocity,
     PeronaMalik,
+    PointwiseNetwork,
     RationalInfluence,
     StreamVelocity,
     SymmetricConvolution,
@@ -130,6 +133,9 @@ def test_meta_device(name):
         lambda **factory: RationalInfluence(2, **factory),
         lambda **factory: SymmetricConvolution(2, **factory),
         lambda **factory: PDEBlock(2, **factory),
+        lambda **factory: PointwiseNetwork(2, 3, **factory),
+        lambda **factory: NonlocalDiffusion(2, **factory),
+        lambda **factory: HamiltonianSystem(2, **factory),
     ],
 )
 def test_factory_arguments(build_it):
@@ -150,7 +156,7 @@ def test_a_single_cell_and_a_batch_of_one(name, boundary):
         try:
             after = Evolve(Euler(term), 0.1, Fixed(1, unchecked=True))(u)
         except ValueError as refused:
-            assert "at least" in str(refused) and ("convolution" in name or "conv" in name or name == "sum")
+            assert "at least" in str(refused) and ("conv" in name or name in ("sum", "hamiltonian"))
             continue
         assert after.shape == u.shape and after.isfinite().all()
 

@@ -11,8 +11,9 @@ FLOWING = [name for name in TERMS if can(build(name), "flow")]
 
 
 def test_what_can_be_solved():
-    assert SOLVABLE == ["constant_diffusion", "channel_diffusion", "perona_malik", "decay", "logistic", "bistable"]
-    assert FLOWING == ["constant_diffusion", "channel_diffusion", "decay", "logistic", "bistable"]
+    reactions = ["decay", "logistic", "bistable", "gray_scott", "fitz_hugh_nagumo", "friction", "pointwise_network"]
+    assert ["constant_diffusion", "channel_diffusion", "perona_malik", *reactions, "fidelity"] == SOLVABLE
+    assert ["constant_diffusion", "channel_diffusion", *reactions, "fidelity"] == FLOWING
     with pytest.raises(UnsupportedError, match="solve"):
         BackwardEuler(build("advection"))(state(), number(0.1))
 
@@ -41,9 +42,14 @@ def test_flow_is_the_matrix_exponential(name, boundary):
         term = build(name, grid_of(boundary, dims))
         u = state(dims, batch=1, cells=cells)
         operator, v = term(u), torch.randn_like(u)
+        source = operator(torch.zeros_like(u))
+        linear = matrix(lambda v, operator=operator, source=source: operator(v) - source, u)
+        # u_t = Mu + b is (u, 1)_t = [[M, b], [0, 0]] (u, 1).
+        whole = torch.cat((linear, source.reshape(-1, 1)), 1).detach()
+        whole = torch.cat((whole, torch.zeros_like(whole[:1])))
         for dt in (1e-6, 0.4, 2.0):
-            exact = torch.linalg.matrix_exp(dt * matrix(operator, u)) @ v.flatten()
-            assert torch.allclose(operator.flow(v, number(dt)).flatten(), exact, atol=1e-11)
+            exact = torch.linalg.matrix_exp(dt * whole) @ torch.cat((v.flatten(), number(1.0)[None]))
+            assert torch.allclose(operator.flow(v, number(dt)).flatten(), exact[:-1], atol=1e-11)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12, 1e30])

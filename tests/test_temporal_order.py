@@ -6,7 +6,21 @@ import pytest
 import torch
 from catalogue import CHANNELS, STEPS, Field, FieldVelocity, number, randomise
 
-from pdeconv import SSPRK3, Advection, Constant, Decay, Diffusion, Grid, Heun, Lie, Logistic, Reaction, Strang
+from pdeconv import (
+    SSPRK3,
+    Advection,
+    Constant,
+    Decay,
+    Diffusion,
+    Fidelity,
+    Grid,
+    Heun,
+    Lie,
+    Logistic,
+    PerChannel,
+    Reaction,
+    Strang,
+)
 from pdeconv.steps import RungeKutta
 
 GRID = Grid((0.8, 1.1), "neumann")
@@ -43,6 +57,7 @@ TERMS = {
     "diffusion": diffusion,
     "advection": advection,
     "decay": lambda: Reaction(Decay(CHANNELS)),
+    "fidelity": lambda: Fidelity(PerChannel(CHANNELS)).towards(smooth_state().square()),
     "sum": lambda: diffusion() + advection(),
 }
 SINGLE = [name for name in STEPS if name not in ("Lie", "Strang", "Exact", "SemiLagrangian")]

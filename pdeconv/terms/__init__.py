@@ -1,12 +1,19 @@
 """Terms: the right-hand sides of u_t = A(u) u."""
 
+from pdeconv.coupled_law import FitzHughNagumo, Friction, GrayScott
+from pdeconv.law import Bistable, Decay, Law, Logistic
+from pdeconv.pointwise_network import PointwiseNetwork
 from pdeconv.terms.advection import Advection
 from pdeconv.terms.conservative_advection import ConservativeAdvection
 from pdeconv.terms.convolution import Residual, SymmetricConvolution
 from pdeconv.terms.diffusion import Diffusion
-from pdeconv.terms.reaction import Bistable, Decay, Law, Logistic, Reaction
+from pdeconv.terms.fidelity import Fidelity
+from pdeconv.terms.morphology import Dilation, Erosion, MeanCurvatureMotion, ShockFilter
+from pdeconv.terms.nonlocal_diffusion import NonlocalDiffusion
+from pdeconv.terms.reaction import Reaction
 from pdeconv.terms.term import SumTerm, Term
 from pdeconv.terms.varying import TimeVarying
+from pdeconv.terms.wave import HamiltonianSystem, SeparableTerm, Telegraph, Wave
 
 __all__ = [
     "Advection",
@@ -14,12 +21,26 @@ __all__ = [
     "ConservativeAdvection",
     "Decay",
     "Diffusion",
+    "Dilation",
+    "Erosion",
+    "Fidelity",
+    "FitzHughNagumo",
+    "Friction",
+    "GrayScott",
+    "HamiltonianSystem",
     "Law",
     "Logistic",
+    "MeanCurvatureMotion",
+    "NonlocalDiffusion",
+    "PointwiseNetwork",
     "Reaction",
     "Residual",
+    "SeparableTerm",
+    "ShockFilter",
     "SumTerm",
     "SymmetricConvolution",
+    "Telegraph",
     "Term",
     "TimeVarying",
+    "Wave",
 ]

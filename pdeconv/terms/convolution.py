@@ -88,7 +88,7 @@ class SymmetricConvolution(Term):
         features = channels if features is None else checked_count(name, "features", features)
         self.influence = ReLUInfluence() if influence is None else influence
         checked_type(name, self.influence, Influence, "give for example TanhInfluence()")
-        self.radius, self.norm, self.mean_free = kernel_size // 2, checked_number(name, "norm", norm), mean_free
+        self.norm, self.mean_free = checked_number(name, "norm", norm), mean_free
         shape = (features, channels) + (kernel_size,) * self.grid.dims
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         nn.init.normal_(self.weight, std=1 / math.sqrt(self.weight[0].numel()))
@@ -123,7 +123,7 @@ class _SymmetricConvolutionAt(Operator):
     keeps = frozenset({ENERGY})
 
     def __init__(self, u: Tensor, term: SymmetricConvolution) -> None:
-        self.grid, self.radius = term.grid, term.radius
+        self.grid = term.grid
         self.kernel = term.kernel.to(u.dtype)
         self.state, self.response = u, self._convolve(u)
         if self.response is None:
@@ -139,34 +139,44 @@ class _SymmetricConvolutionAt(Operator):
         return -self._transpose(self.slope * response)
 
     def _convolve(self, v: Tensor) -> Tensor | None:
-        """K v, or None where no window fits into the image."""
-        convolve = _CONVOLVE[self.grid.dims]
-        if self.grid.boundary == "dirichlet":
-            return convolve(v, self.kernel, padding=self.radius)
-        if self.grid.boundary == "neumann":
-            fits = all(n > 2 * self.radius for n in v.shape[2:])
-            return convolve(v, self.kernel) if fits else None
-        for axis in self.grid.axes:
-            if self.grid.boundary == "reflect" and v.shape[axis] <= 2 * self.radius:
-                raise PDEConvError(
-                    f"A kernel of width {2 * self.radius + 1} with the reflect boundary needs at least "
-                    f"{2 * self.radius + 1} cells along each axis, but the state has shape {tuple(v.shape)}; "
-                    "use a smaller kernel or the neumann boundary."
-                )
-            v = extend(v, axis, self.grid.boundary, self.radius)
-        return convolve(v, self.kernel)
+        return convolve(v, self.kernel, self.grid)
 
     def _transpose(self, z: Tensor) -> Tensor:
-        """Kᵀ z."""
-        transpose = _TRANSPOSE[self.grid.dims]
-        if self.grid.boundary == "dirichlet":
-            return transpose(z, self.kernel, padding=self.radius)
-        v = transpose(z, self.kernel)
-        if self.grid.boundary == "neumann":
-            return v
-        for axis in reversed(self.grid.axes):
-            v = fold(v, axis, self.grid.boundary, self.radius)
+        return transpose(z, self.kernel, self.grid)
+
+
+def convolve(v: Tensor, kernel: Tensor, grid: Grid) -> Tensor | None:
+    """K v, for a kernel (F, C, *kernel) of odd width; None where no window fits into the image."""
+    radius = kernel.shape[-1] // 2
+    apply = _CONVOLVE[grid.dims]
+    if grid.boundary == "dirichlet":
+        return apply(v, kernel, padding=radius)
+    if grid.boundary == "neumann":
+        fits = all(n > 2 * radius for n in v.shape[2:])
+        return apply(v, kernel) if fits else None
+    for axis in grid.axes:
+        if grid.boundary == "reflect" and v.shape[axis] <= 2 * radius:
+            raise PDEConvError(
+                f"A kernel of width {2 * radius + 1} with the reflect boundary needs at least "
+                f"{2 * radius + 1} cells along each axis, but the state has shape {tuple(v.shape)}; "
+                "use a smaller kernel or the neumann boundary."
+            )
+        v = extend(v, axis, grid.boundary, radius)
+    return apply(v, kernel)
+
+
+def transpose(z: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
+    """Kᵀ z, the adjoint of :func:`convolve`."""
+    radius = kernel.shape[-1] // 2
+    apply = _TRANSPOSE[grid.dims]
+    if grid.boundary == "dirichlet":
+        return apply(z, kernel, padding=radius)
+    v = apply(z, kernel)
+    if grid.boundary == "neumann":
         return v
+    for axis in reversed(grid.axes):
+        v = fold(v, axis, grid.boundary, radius)
+    return v
 
 
 class Residual(Term):

@@ -1,139 +1,44 @@
-"""Reactions: what happens at a cell by itself, u_t = a(u) u."""
+"""Reactions: what happens at a cell by itself, u_t = a(u) u + b(u)."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pdeconv.coefficient import Coefficient, PerChannel
 from pdeconv.errors import checked_type
-from pdeconv.grid import Grid
-from pdeconv.operator import ENERGY, RANGE_WITH_ZERO, Keeps, Operator, per_sample
+from pdeconv.law import Law
+from pdeconv.operator import Keeps, Operator, per_sample
 from pdeconv.terms.term import Term
 
 
-class Law(nn.Module, ABC):
-    """A pointwise law of reaction, given by its specific rate a(u) in u_t = a(u) u.
+class Reaction(Term):
+    """A reaction at each cell by itself, u_t = a(u) u + b(u).
 
-    Attributes:
-        ceiling: Upper bound of the rate, 1/time. For implicit and exact steps of a law with growth it also bounds
-            M·a(u) / (M − u), M the end of the interval.
-        growth: Upper bound of a(u) on the sets that are kept; positive where the law amplifies.
-        keeps: What the law keeps.
-    """
-
-    ceiling: float
-    growth: float = 0.0
-    keeps: Keeps
-
-    @abstractmethod
-    def forward(self, u: Tensor) -> Tensor:
-        """a(u), broadcastable to ``u``."""
-
-
-class Decay(Law):
-    """a = −s: every value decays to 0 at the learned rate s_c = ceiling · sigmoid(w_c) of its channel.
+    With diffusion it makes the equations that have names: Fisher–KPP is ``Diffusion + Reaction(Logistic)``, whose
+    fronts run at 2√(κs); Allen–Cahn is ``Diffusion + Reaction(Bistable)``.
 
     Args:
-        channels: Number of channels C, or a coefficient for s.
-        ceiling: Upper bound of s, 1/time.
+        law: a(u) and b(u): :class:`Decay`, :class:`Logistic`, :class:`Bistable`, :class:`PointwiseNetwork`,
+            :class:`GrayScott`, :class:`FitzHughNagumo`, or a user's own.
 
-    Keeps: The energy, and the range joined with 0.
-
-    Example:
-        >>> Decay(2, ceiling=1.0)(torch.ones(1, 2, 4, 4)).flatten().tolist()
-        [-0.5, -0.5]
-    """
-
-    keeps = frozenset({ENERGY, RANGE_WITH_ZERO})
-
-    def __init__(self, channels: int | Coefficient, ceiling: float = 1.0) -> None:
-        super().__init__()
-        self.strength = channels if isinstance(channels, Coefficient) else PerChannel(channels, ceiling)
-        self.ceiling = self.strength.ceiling
-
-    def forward(self, u: Tensor) -> Tensor:
-        return -self.strength(u, Grid(dims=u.dim() - 2))
-
-
-class Logistic(Law):
-    """a(u) = s (1 − u): logistic growth from 0 to the capacity 1, s_c = ceiling · sigmoid(w_c).
-
-    Outside [0, 1] nothing is promised: keep the state there, for instance by a sigmoid or softmax before.
-
-    Args:
-        channels: Number of channels C, or a coefficient for s.
-        ceiling: Upper bound of s, 1/time.
-
-    Keeps: The interval [0, 1].
+    Rate: The law's declared ceiling, or the law's own measure where that is infinite.
+    Solve: (r + dt·b) / (1 − dt·a) for the right-hand side r, for dt·growth < 1.
+    Flow: v · exp(dt·a) + dt·φ₁(dt·a)·b, φ₁(z) = (eᶻ − 1)/z.
+    Keeps: What the law keeps.
 
     References:
         R. A. Fisher. The wave of advance of advantageous genes. Annals of Eugenics 7, 1937.
-
-    Example:
-        >>> Logistic(1, ceiling=2.0)(torch.full((1, 1, 1), 0.25)).item()
-        0.75
-    """
-
-    keeps = frozenset({(0.0, 1.0)})
-
-    def __init__(self, channels: int | Coefficient, ceiling: float = 1.0) -> None:
-        super().__init__()
-        self.strength = channels if isinstance(channels, Coefficient) else PerChannel(channels, ceiling)
-        self.ceiling = self.growth = self.strength.ceiling
-
-    def forward(self, u: Tensor) -> Tensor:
-        return self.strength(u, Grid(dims=u.dim() - 2)) * (1 - u)
-
-
-class Bistable(Law):
-    """a(u) = s (1 − u²): Allen and Cahn's reaction, from 0 towards −1 or 1, s_c = ceiling · sigmoid(w_c).
-
-    Args:
-        channels: Number of channels C, or a coefficient for s.
-        ceiling: Upper bound of s, 1/time.
-
-    Keeps: The intervals [−1, 1] and [0, 1].
-
-    References:
         S. M. Allen, J. W. Cahn. A microscopic theory for antiphase boundary motion. Acta Metallurgica 27, 1979.
 
     Example:
-        >>> Bistable(1, ceiling=2.0)(torch.full((1, 1, 1), 0.5)).item()
-        0.75
-    """
-
-    keeps = frozenset({(-1.0, 1.0), (0.0, 1.0)})
-
-    def __init__(self, channels: int | Coefficient, ceiling: float = 1.0) -> None:
-        super().__init__()
-        self.strength = channels if isinstance(channels, Coefficient) else PerChannel(channels, ceiling)
-        self.growth = self.strength.ceiling
-        # u + h·s·u(1 − u²) rises on [−1, 1] for h ≤ 1/(2s), and so stays within.
-        self.ceiling = 2 * self.strength.ceiling
-
-    def forward(self, u: Tensor) -> Tensor:
-        return self.strength(u, Grid(dims=u.dim() - 2)) * (1 - u.square())
-
-
-class Reaction(Term):
-    """A reaction at each cell by itself, u_t = a(u) u.
-
-    Args:
-        law: The specific rate a(u): :class:`Decay`, :class:`Logistic`, :class:`Bistable`, or a user's own.
-
-    Rate: The law's declared ceiling.
-    Solve: b / (1 − dt·a), for dt·growth < 1.
-    Flow: v · exp(dt·a).
-    Keeps: What the law keeps.
-
-    Example:
-        >>> from pdeconv import CFL, Evolve, SSPRK3
+        >>> from pdeconv import CFL, Evolve, Logistic, SSPRK3
         >>> grow = Evolve(SSPRK3(Reaction(Logistic(3))), duration=4.0, control=CFL(0.9))
         >>> bool((grow(torch.full((1, 3, 4, 4), 0.1)) > 0.1).all())
         True
+        >>> from pdeconv import Constant, Diffusion
+        >>> fisher = Diffusion(Constant(1.0)) + Reaction(Logistic(Constant(1.0)))
+        >>> fisher.keeps
+        frozenset({(0.0, 1.0)})
     """
 
     def __init__(self, law: Law) -> None:
@@ -146,7 +51,10 @@ class Reaction(Term):
         """Nothing to do: a cell reacts by itself."""
 
     def forward(self, u: Tensor) -> Operator:
-        return Pointwise(self.law(u), u.new_full((), self.ceiling), self.keeps, self.growth)
+        specific_rate, source, rate = self.law(u), self.law.source(u), self.law.rate(u)
+        if source is None:
+            return Pointwise(specific_rate, rate, self.keeps, self.growth)
+        return Affine(specific_rate, source, rate, self.keeps, self.growth)
 
 
 class Pointwise(Operator):
@@ -163,3 +71,39 @@ class Pointwise(Operator):
 
     def flow(self, v: Tensor, dt: Tensor) -> Tensor:
         return v * torch.exp(per_sample(dt, v) * self.specific_rate)
+
+
+class Affine(Operator):
+    """v ↦ a·v + b, for a specific rate a and a source b at each cell."""
+
+    def __init__(self, specific_rate: Tensor, source: Tensor, rate: Tensor, keeps: Keeps, growth: float) -> None:
+        self.specific_rate, self.source = specific_rate, source
+        self.rate, self.keeps, self.growth = rate, keeps, growth
+
+    def __call__(self, v: Tensor) -> Tensor:
+        return self.specific_rate * v + self.source
+
+    def solve(self, b: Tensor, dt: Tensor) -> Tensor:
+        dt = per_sample(dt, b)
+        return (b + dt * self.source) / (1 - dt * self.specific_rate)
+
+    def flow(self, v: Tensor, dt: Tensor) -> Tensor:
+        dt = per_sample(dt, v)
+        exponent = dt * self.specific_rate
+        return v * torch.exp(exponent) + dt * mean_exponential(exponent) * self.source
+
+
+def mean_exponential(z: Tensor) -> Tensor:
+    """φ₁(z) = (eᶻ − 1)/z = ∫₀¹ e^{zs} ds, by its series near 0, where the quotient and its slopes cancel.
+
+    Example:
+        >>> mean_exponential(torch.tensor([0.0, 1e-8, -1.0]))
+        tensor([1.0000, 1.0000, 0.6321])
+    """
+    near = z.abs() < 0.05
+    small = torch.where(near, z, 0.0)  # where() differentiates both sides: neither may be infinite
+    series = torch.ones_like(small)
+    for n in range(9, 1, -1):
+        series = 1 + series * small / n
+    large = torch.where(near, 1.0, z)
+    return torch.where(near, series, torch.expm1(large) / large)

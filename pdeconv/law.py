@@ -1,0 +1,128 @@
+"""Laws of reaction: what happens at a cell by itself, u_t = a(u) u + b(u)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from pdeconv.coefficient import Coefficient, PerChannel
+from pdeconv.grid import Grid
+from pdeconv.operator import ENERGY, RANGE_WITH_ZERO, Keeps
+
+
+class Law(nn.Module, ABC):
+    """A pointwise law of reaction, u_t = a(u) u + b(u): its specific rate a, and perhaps a source b.
+
+    A user's own law needs ``forward`` only, and ``ceiling``, ``keeps`` and, where it amplifies, ``growth``.
+
+    Attributes:
+        ceiling: Upper bound of the rate, 1/time. For implicit and exact steps of a law with growth it also bounds
+            M·a(u) / (M − u), M the end of the interval.
+        growth: Upper bound of a(u) on the sets that are kept; positive where the law amplifies.
+        keeps: What the law keeps.
+    """
+
+    ceiling: float
+    growth: float = 0.0
+    keeps: Keeps
+
+    @abstractmethod
+    def forward(self, u: Tensor) -> Tensor:
+        """a(u), broadcastable to ``u``."""
+
+    def source(self, u: Tensor) -> Tensor | None:
+        """b(u), broadcastable to ``u``; None where there is none."""
+        return None
+
+    def rate(self, u: Tensor) -> Tensor:
+        """The operator's rate at ``u``, () or (B,): the ceiling, where nothing sharper is known."""
+        return u.new_full((), self.ceiling)
+
+
+class Decay(Law):
+    """a = −s: every value decays to 0 at the learned rate s_c = ceiling · sigmoid(w_c) of its channel.
+
+    Args:
+        channels: Number of channels C, or a coefficient for s.
+        ceiling: Upper bound of s, 1/time.
+
+    Keeps: The energy, and the range joined with 0.
+
+    Example:
+        >>> import torch
+        >>> Decay(2, ceiling=1.0)(torch.ones(1, 2, 4, 4)).flatten().tolist()
+        [-0.5, -0.5]
+    """
+
+    keeps = frozenset({ENERGY, RANGE_WITH_ZERO})
+
+    def __init__(self, channels: int | Coefficient, ceiling: float = 1.0) -> None:
+        super().__init__()
+        self.strength = channels if isinstance(channels, Coefficient) else PerChannel(channels, ceiling)
+        self.ceiling = self.strength.ceiling
+
+    def forward(self, u: Tensor) -> Tensor:
+        return -self.strength(u, Grid(dims=u.dim() - 2))
+
+
+class Logistic(Law):
+    """a(u) = s (1 − u): logistic growth from 0 to the capacity 1, s_c = ceiling · sigmoid(w_c).
+
+    Outside [0, 1] nothing is promised: keep the state there, for instance by a sigmoid or softmax before.
+
+    Args:
+        channels: Number of channels C, or a coefficient for s.
+        ceiling: Upper bound of s, 1/time.
+
+    Keeps: The interval [0, 1].
+
+    References:
+        R. A. Fisher. The wave of advance of advantageous genes. Annals of Eugenics 7, 1937.
+
+    Example:
+        >>> import torch
+        >>> Logistic(1, ceiling=2.0)(torch.full((1, 1, 1), 0.25)).item()
+        0.75
+    """
+
+    keeps = frozenset({(0.0, 1.0)})
+
+    def __init__(self, channels: int | Coefficient, ceiling: float = 1.0) -> None:
+        super().__init__()
+        self.strength = channels if isinstance(channels, Coefficient) else PerChannel(channels, ceiling)
+        self.ceiling = self.growth = self.strength.ceiling
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.strength(u, Grid(dims=u.dim() - 2)) * (1 - u)
+
+
+class Bistable(Law):
+    """a(u) = s (1 − u²): Allen and Cahn's reaction, from 0 towards −1 or 1, s_c = ceiling · sigmoid(w_c).
+
+    Args:
+        channels: Number of channels C, or a coefficient for s.
+        ceiling: Upper bound of s, 1/time.
+
+    Keeps: The intervals [−1, 1] and [0, 1].
+
+    References:
+        S. M. Allen, J. W. Cahn. A microscopic theory for antiphase boundary motion. Acta Metallurgica 27, 1979.
+
+    Example:
+        >>> import torch
+        >>> Bistable(1, ceiling=2.0)(torch.full((1, 1, 1), 0.5)).item()
+        0.75
+    """
+
+    keeps = frozenset({(-1.0, 1.0), (0.0, 1.0)})
+
+    def __init__(self, channels: int | Coefficient, ceiling: float = 1.0) -> None:
+        super().__init__()
+        self.strength = channels if isinstance(channels, Coefficient) else PerChannel(channels, ceiling)
+        self.growth = self.strength.ceiling
+        # u + h·s·u(1 − u²) rises on [−1, 1] for h ≤ 1/(2s), and so stays within.
+        self.ceiling = 2 * self.strength.ceiling
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.strength(u, Grid(dims=u.dim() - 2)) * (1 - u.square())
