@@ -210,7 +210,7 @@ class Separable(Term):
     def __init__(self, first: nn.Module, second: nn.Module, grid: Grid, frequency: float = math.inf) -> None:
         super().__init__()
         self.first, self.second = Shear(first, True), Shear(second, False)
-        self.grid, self.frequency = grid, frequency
+        self.grid, self.frequency, self.oscillates = grid, frequency, math.isfinite(frequency)
 
     @property
     def halves(self) -> tuple[Term, Term]:

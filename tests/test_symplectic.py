@@ -43,6 +43,7 @@ from pdeconv import (
     Residual,
     StabilityError,
     Strang,
+    TimeVarying,
     UnsupportedError,
     VelocityVerlet,
 )
@@ -213,6 +214,7 @@ def test_controls_know_the_limit_of_a_wave_and_refuse_the_unproven():
         assert torch.allclose(Evolve(step, 1.0, control).trajectory(u).times[-1], torch.tensor(1.0))
     for unproven in (
         Leapfrog(SEPARABLE["network"](GRID)),
+        Leapfrog(TimeVarying(term, 3)),  # a speed that varies in time can pump the energy
         Momentum(Diffusion(Constant(1.0))),
         Strang(step, step),  # each keeps an energy of its own: nothing in common
         Lie(step, Euler(Diffusion(Constant(1.0), Grid(dims=1)))),

@@ -22,8 +22,9 @@ class SymplecticStep(SingleTermStep):
 
     A shear (u, v) ↦ (u + dt·f(v), v) has the inverse (u, v) ↦ (u − dt·f(v), v), whatever f.
 
-    Stable for dt ≤ 2 / ``term.frequency``: with ab = ω² each mode u_t = av, v_t = −bu keeps a quadratic energy of the
-    scheme, which is convex for dt·ω ≤ 2. At dt·ω = 2 itself a zigzag may grow linearly within its sets.
+    Stable for dt ≤ 2 / ``term.frequency`` where ``term.oscillates``: with ab = ω² each mode u_t = av, v_t = −bu keeps a
+    quadratic energy of the scheme, which is convex for dt·ω ≤ 2. At dt·ω = 2 itself a zigzag may grow linearly within
+    its sets.
 
     Args:
         term: A term with ``halves``.
@@ -66,6 +67,8 @@ class SymplecticStep(SingleTermStep):
 
     @property
     def guaranteed_limit(self) -> float:
+        if not self.keeps:
+            return 0.0
         return self.strength / self.term.frequency if self.term.frequency > 0 else math.inf
 
     def courant(self, dt: float) -> float:
@@ -75,7 +78,8 @@ class SymplecticStep(SingleTermStep):
     @property
     def keeps(self) -> Keeps:
         """The energy of the scheme, at a constant dt."""
-        return frozenset({DISCRETE_ENERGY}) if math.isfinite(self.term.frequency) else NOTHING
+        proven = self.term.oscillates and math.isfinite(self.term.frequency)
+        return frozenset({DISCRETE_ENERGY}) if proven else NOTHING
 
 
 class Leapfrog(SymplecticStep):
@@ -84,7 +88,7 @@ class Leapfrog(SymplecticStep):
     u½ = u + dt/2·f(v), v⁺ = v + dt·g(u½), u⁺ = u½ + dt/2·f(v⁺). Symplectic and exactly reversible. The step to take for
     a wave, whose v_t = c²Δu costs more than its u_t = v.
 
-    Stable for dt ≤ 2/frequency where the term declares one, such as a linear wave; else nothing is proven.
+    Stable for dt ≤ 2/frequency where the term ``oscillates``, as a linear wave does; else nothing is proven.
 
     Args:
         term: A term with ``halves``, on states (B, 2C, *S).
@@ -106,7 +110,7 @@ class Leapfrog(SymplecticStep):
         ...         apply = lambda s: s.flip(1) * torch.tensor([[1.0], [0.0]] if self.first else [[0.0], [-1.0]])
         ...         return operator(apply, rate=float("inf"))
         >>> class Oscillator(Term):
-        ...     frequency = 1.0
+        ...     frequency, oscillates = 1.0, True
         ...     def __init__(self):
         ...         super().__init__()
         ...         self.drift, self.kick = Half(True), Half(False)
@@ -133,7 +137,7 @@ class VelocityVerlet(SymplecticStep):
     v½ = v + dt/2·g(u), u⁺ = u + dt·f(v½), v⁺ = v½ + dt/2·g(u⁺). Symplectic and exactly reversible; as :class:`Leapfrog`
     with the halves in each other's place. The step to take where u_t = f(v) is what costs.
 
-    Stable for dt ≤ 2/frequency where the term declares one; else nothing is proven.
+    Stable for dt ≤ 2/frequency where the term ``oscillates``; else nothing is proven.
 
     Args:
         term: A term with ``halves``, on states (B, 2C, *S).

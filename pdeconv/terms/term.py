@@ -26,11 +26,12 @@ class Term(nn.Module, ABC):
         growth: Upper bound of the operator's growth.
         halves: For a state whose channels are two halves (u, v), the two terms that the right-hand side is the sum of:
             the first changes u only and depends on v only, the second the other way round; each maps the whole state
-            (B, 2C, *S), and is 0 in the half that it does not change. Parts of the term, the same at every call. None
-            for any other term. ``Leapfrog`` and ``VelocityVerlet`` step them.
-        frequency: Where the halves A₁, A₂ are linear, do not depend on the state, and A₁A₂ is similar to a symmetric
-            matrix with no positive eigenvalue: upper bound of √ρ(A₁A₂), the angular frequency of the fastest
-            oscillation, in 1/time; inf if unproven.
+            (B, 2C, *S), and is 0 in the half that it does not change. None for any
+            other term. ``Leapfrog`` and ``VelocityVerlet`` step them.
+        frequency: Upper bound of the angular frequency √ρ(A₁A₂) at which the halves A₁, A₂ oscillate, linearised where
+            they are not linear, in 1/time; inf if unproven.
+        oscillates: Whether the halves are linear, do not depend on the state, and A₁A₂ is similar to a symmetric matrix
+            with no positive eigenvalue: then ``Leapfrog`` is proven for dt ≤ 2/frequency.
 
     Example:
         >>> import torch
@@ -48,6 +49,7 @@ class Term(nn.Module, ABC):
     keeps: Keeps = NOTHING
     growth: float = 0.0
     frequency: float = math.inf
+    oscillates: bool = False
     _version = 1
 
     @abstractmethod

@@ -23,7 +23,8 @@ class TimeVarying(Term):
     calls the step as ever. The states may lie on a much finer grid of times than the control points. Called by itself
     it is the term at time 0.
 
-    What is learned is interpolated before it is bounded, so the ceilings hold at all times. Weights that are constant
+    What is learned is interpolated before it is bounded, so the ceilings hold at all times, and a convex set that each
+    step keeps is kept. The energy of a wave is not: a speed that varies in time can pump it. Weights that are constant
     over a step make an error of order 2: a step of higher order falls to 2. Buffers do not vary.
 
     Args:
