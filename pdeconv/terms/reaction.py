@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -136,6 +137,8 @@ class Reaction(Term):
         True
     """
 
+    symmetric = True
+
     def __init__(self, law: Law) -> None:
         super().__init__()
         checked_type("Reaction", law, Law, "give for example Decay(channels)")
@@ -157,6 +160,9 @@ class Pointwise(Operator):
 
     def __call__(self, v: Tensor) -> Tensor:
         return self.specific_rate * v
+
+    def spectral(self, v: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        return v * function(self.specific_rate)
 
     def solve(self, b: Tensor, dt: Tensor) -> Tensor:
         return b / (1 - per_sample(dt, b) * self.specific_rate)

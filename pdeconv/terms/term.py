@@ -31,6 +31,7 @@ class Term(nn.Module, ABC):
         frequency: Where the halves A₁, A₂ are linear, do not depend on the state, and A₁A₂ is similar to a symmetric
             matrix with no positive eigenvalue: upper bound of √ρ(A₁A₂), the angular frequency of the fastest
             oscillation, in 1/time; inf if unproven.
+        symmetric: Whether the frozen operator is symmetric whatever the state and the weights, ⟨v, Aw⟩ = ⟨Av, w⟩.
 
     Example:
         >>> import torch
@@ -48,6 +49,7 @@ class Term(nn.Module, ABC):
     keeps: Keeps = NOTHING
     growth: float = 0.0
     frequency: float = math.inf
+    symmetric: bool = False
     _version = 1
 
     @abstractmethod
@@ -108,6 +110,7 @@ class SumTerm(Term):
         self.grid = grids.pop() if grids else None
         self.ceiling = sum(part.ceiling for part in flat)
         self.growth = sum(part.growth for part in flat)
+        self.symmetric = all(part.symmetric for part in flat)
         keeps = flat[0].keeps
         for part in flat[1:]:
             keeps = common(keeps, part.keeps)
