@@ -30,15 +30,16 @@ def tridiagonal_solve(b: Tensor, excess: Tensor, lower: Tensor, upper: Tensor, a
         chains. Operations Research 33(5), 1985 (elimination without subtraction).
 
     Example:
-        >>> coupling = torch.tensor([0.0, 1.0, 1.0])  # (1 + 2, −1), (−1, 3, −1), (−1, 2)
-        >>> tridiagonal_solve(torch.tensor([3.0, 0.0, 0.0]), torch.tensor([2.0, 1.0, 1.0]), coupling, coupling.flip(0), 0)
+        >>> b, excess = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([2.0, 1.0, 1.0])
+        >>> lower = torch.tensor([0.0, 1.0, 1.0])  # rows (3, −1, 0), (−1, 3, −1), (0, −1, 2)
+        >>> tridiagonal_solve(b, excess, lower, lower.flip(0), axis=0)
         tensor([1.1538, 0.4615, 0.2308])
     """
     return _reduced((b,), excess, lower, upper, axis)[0]
 
 
 def cyclic_tridiagonal_solve(b: Tensor, excess: Tensor, lower: Tensor, upper: Tensor, axis: int) -> Tensor:
-    """As :func:`tridiagonal_solve`, the first cell and the last coupled by ``lower`` at the first, ``upper`` at the last.
+    """As :func:`tridiagonal_solve` on a ring: ``lower`` couples the first cell to the last, ``upper`` the last to it.
 
     The last cell is eliminated: the others are a chain coupled to it, x = y + z·x_last. What 1 − z would be is solved
     for, so that here too nothing is subtracted.

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pdeconv.operator import Operator, per_sample
+from pdeconv.operator import NOTHING, Keeps, Operator, per_sample
 from pdeconv.steps.partitioned import PartitionedStep
 
 
@@ -47,6 +47,10 @@ class ETD1(PartitionedStep):
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         stiff, dt = self.stiff(u), per_sample(dt, u)
         return self._first_order(stiff, u, dt, self._driving(u))
+
+    @property
+    def keeps(self) -> Keeps:
+        return super().keeps if math.isfinite(self.explicit.ceiling) else NOTHING
 
     @property
     def shift(self) -> float:
