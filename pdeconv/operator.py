@@ -102,6 +102,24 @@ class Operator(ABC):
         """exp(dt·A) v, exactly. Raises ``UnsupportedError`` where undefined."""
         raise UnsupportedError(f"{type(self).__name__} has no exact flow; use an explicit or implicit step.")
 
+    def spectral(self, v: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(A) v, ``function`` f acting on the eigenvalues of A. Raises ``UnsupportedError`` where undefined."""
+        raise UnsupportedError(
+            f"{type(self).__name__} has no spectral form, which exponential steps need of their stiff term; use a "
+            "diffusivity that is constant in space, or an IMEX or implicit step."
+        )
+
+    @property
+    def axes(self) -> tuple[Operator, ...]:
+        """Operators along one axis each, with a ``solve``, that add up to this one.
+
+        Raises ``UnsupportedError`` where undefined.
+        """
+        raise UnsupportedError(
+            f"{type(self).__name__} does not split by axes, which AOS and ADI need; step Diffusion with them, and the "
+            "other terms by Strang or Lie."
+        )
+
     def __add__(self, other: Operator) -> Operator:
         return Sum((self, other))
 

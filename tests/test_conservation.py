@@ -9,6 +9,7 @@ from pdeconv import RationalInfluence, SymmetricConvolution
 DIFFUSIONS = ("constant_diffusion", "channel_diffusion", "perona_malik")
 SLOPED = [f"{name}_advection" for name in ("minmod", "van_leer", "superbee", "central", "weno3", "weno5")]
 STEPPED = ("Euler", "Heun", "SSPRK3", "RK4", "BackwardEuler", "CrankNicolson", "Exact")
+STEPPED += ("SSPRK34", "FED", "RKL1", "RKL2", "DuFortFrankel", "AOS", "ADI")
 
 
 @pytest.mark.parametrize("step_name", STEPPED)

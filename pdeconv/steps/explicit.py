@@ -57,7 +57,7 @@ class Euler(RungeKutta):
 
 
 class Heun(RungeKutta):
-    """Heun's method, strong-stability-preserving. Order 2, 2 stages, dt ≤ 1/rate.
+    """Heun's method, also called SSPRK2: strong-stability-preserving. Order 2, 2 stages, dt ≤ 1/rate.
 
     References:
         S. Gottlieb, C.-W. Shu, E. Tadmor. Strong stability-preserving high-order time discretization methods.
@@ -86,6 +86,23 @@ class SSPRK3(RungeKutta):
     """
 
     order, strength, a, b = 3, 1.0, ((1.0,), (1 / 4, 1 / 4)), (1 / 6, 1 / 6, 2 / 3)
+
+
+class SSPRK34(RungeKutta):
+    """SSPRK(4,3), strong-stability-preserving. Order 3, 4 stages, dt ≤ 2/rate: as far as two steps of SSPRK3.
+
+    References:
+        R. J. Spiteri, S. J. Ruuth. A new class of optimal high-order strong-stability-preserving time discretization
+        methods. SIAM J. Numer. Anal. 40(2), 2002.
+
+    Example:
+        >>> from pdeconv import Constant, Diffusion
+        >>> SSPRK34(Diffusion(Constant(1.0))).guaranteed_limit
+        0.5
+    """
+
+    order, strength = 3, 2.0
+    a, b = ((1 / 2,), (1 / 2, 1 / 2), (1 / 6, 1 / 6, 1 / 6)), (1 / 6, 1 / 6, 1 / 6, 1 / 2)
 
 
 class RK4(RungeKutta):

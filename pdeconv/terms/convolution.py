@@ -60,6 +60,7 @@ class SymmetricConvolution(Term):
     """
 
     keeps = frozenset({ENERGY})
+    symmetric = True
     grid: Grid
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from pdeconv.linear import implicit_solve, inner_product_weights, map_spectrum
 from pdeconv.operator import ENERGY, Keeps, Operator, per_sample, range_kept
 from pdeconv.stencil import difference, divergence, extend, face_mean, gradient, lower_faces, upper_faces
 from pdeconv.terms.term import Term
+from pdeconv.tridiagonal import line_solve
 
 
 class Diffusion(Term):
@@ -52,6 +53,7 @@ class Diffusion(Term):
 
     def _place(self, grid: Grid) -> None:
         self.grid, self.keeps = grid, diffusion_keeps(grid)
+        self.symmetric = grid.boundary != "reflect"  # there it is in the weights of the cells only
         self.ceiling = 2 * self.diffusivity.ceiling * sum(1 / dx**2 for dx in grid.spacings)
 
     def refine(self, factor: float) -> None:
@@ -93,13 +95,25 @@ class ConstantDiffusion(Operator):
             parts.append(difference(slope, axis) / dx**2)
         return self.diffusivity * sum(parts[1:], start=parts[0])
 
+    def spectral(self, v: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        return map_spectrum(v, self.diffusivity, self.grid, function)
+
     def solve(self, b: Tensor, dt: Tensor) -> Tensor:
         dt = per_sample(dt, b)
-        return map_spectrum(b, self.diffusivity, self.grid, lambda eigenvalue: 1 / (1 - dt * eigenvalue))
+        return self.spectral(b, lambda eigenvalue: 1 / (1 - dt * eigenvalue))
 
     def flow(self, v: Tensor, dt: Tensor) -> Tensor:
         dt = per_sample(dt, v)
-        return map_spectrum(v, self.diffusivity, self.grid, lambda eigenvalue: torch.exp(dt * eigenvalue))
+        return self.spectral(v, lambda eigenvalue: torch.exp(dt * eigenvalue))
+
+    @property
+    def axes(self) -> tuple[Operator, ...]:
+        share = 2 * sum(1 / dx**2 for dx in self.grid.spacings)
+        kappa = self.diffusivity.reshape(self.diffusivity.shape or (1,) * (2 + self.grid.dims))
+        return tuple(
+            AxisDiffusion(kappa, axis, self.grid, self.rate * (2 / dx**2 / share))
+            for axis, dx in zip(self.grid.axes, self.grid.spacings, strict=True)
+        )
 
 
 class VariableDiffusion(Operator):
@@ -111,10 +125,11 @@ class VariableDiffusion(Operator):
         # Beyond a dirichlet edge the value is 0, but the material goes on: its diffusivity is that of the edge.
         beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
         self.conductances = [face_mean(extend(diffusivity, axis, beyond), axis) for axis in grid.axes]
-        outflow = torch.zeros((), dtype=diffusivity.dtype, device=diffusivity.device)
-        for conductance, axis, dx in zip(self.conductances, grid.axes, grid.spacings, strict=True):
-            outflow = outflow + (lower_faces(conductance, axis) + upper_faces(conductance, axis)) / dx**2
-        self.rate = outflow.flatten(1).amax(1)
+        self.outflows = [
+            (lower_faces(conductance, axis) + upper_faces(conductance, axis)) / dx**2
+            for conductance, axis, dx in zip(self.conductances, grid.axes, grid.spacings, strict=True)
+        ]
+        self.rate = sum(self.outflows[1:], start=self.outflows[0]).flatten(1).amax(1)
 
     def __call__(self, v: Tensor) -> Tensor:
         return _flux_balance(v, self.conductances, self.grid)
@@ -128,6 +143,37 @@ class VariableDiffusion(Operator):
 
         parameters = (per_sample(dt, wide), *self.conductances)
         return implicit_solve(implicit, wide, parameters, inner_product_weights(wide, grid)).to(b.dtype)
+
+    @property
+    def axes(self) -> tuple[Operator, ...]:
+        return tuple(
+            AxisDiffusion(conductance, axis, self.grid, outflow.flatten(1).amax(1))
+            for conductance, outflow, axis in zip(self.conductances, self.outflows, self.grid.axes, strict=True)
+        )
+
+
+class AxisDiffusion(Operator):
+    """∂(κ∂·) along one axis, for a conductance (B|1, C|1, *S) at its N + 1 faces, or the same at all of them."""
+
+    def __init__(self, conductance: Tensor, axis: int, grid: Grid, rate: Tensor) -> None:
+        self.conductance, self.axis, self.grid, self.rate = conductance, axis, grid, rate
+        self.keeps = diffusion_keeps(grid)
+
+    def __call__(self, v: Tensor) -> Tensor:
+        return divergence(self.conductance * gradient(v, self.axis, self.grid), self.axis, self.grid)
+
+    def solve(self, b: Tensor, dt: Tensor) -> Tensor:
+        wide = b.to(torch.promote_types(b.dtype, torch.float32))
+        axis, grid = self.axis, self.grid
+
+        def implicit(v: Tensor, dt: Tensor, conductance: Tensor) -> Tensor:
+            return v - dt * divergence(conductance * gradient(v, axis, grid), axis, grid)
+
+        def direct(b: Tensor, dt: Tensor, conductance: Tensor) -> Tensor:
+            return line_solve(b, dt * conductance / grid.spacings[axis - 2] ** 2, axis, grid.boundary)
+
+        parameters = (per_sample(dt, wide), self.conductance.to(wide.dtype))
+        return implicit_solve(implicit, wide, parameters, inner_product_weights(wide, grid), direct).to(b.dtype)
 
 
 def _flux_balance(v: Tensor, conductances: Sequence[Tensor], grid: Grid) -> Tensor:

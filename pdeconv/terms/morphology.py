@@ -34,9 +34,15 @@ class _Morphology(Term):
         name = type(self).__name__
         self.speed = Constant(1.0) if speed is None else speed
         checked_type(name, self.speed, Coefficient, "give for example PerChannel(channels)")
-        self.grid = checked_grid(name, grid)
-        self.ceiling = self.speed.ceiling * math.sqrt(sum(1 / dx**2 for dx in self.grid.spacings))
-        self.keeps = range_kept(self.grid)
+        self._place(checked_grid(name, grid))
+
+    def _place(self, grid: Grid) -> None:
+        self.grid, self.keeps = grid, range_kept(grid)
+        self.ceiling = self.speed.ceiling * math.sqrt(sum(1 / dx**2 for dx in grid.spacings))
+
+    def refine(self, factor: float) -> None:
+        self.speed.check_refinable()
+        self._place(self.grid.refined(factor))
 
 
 class Dilation(_Morphology):
@@ -227,7 +233,10 @@ class MeanCurvatureMotion(_Morphology):
     def __init__(self, speed: Coefficient | None = None, epsilon: float = 1e-3, grid: Grid | None = None) -> None:
         super().__init__(speed, grid)
         self.epsilon = checked_number("MeanCurvatureMotion", "epsilon", epsilon)
-        self.ceiling = 4 * self.speed.ceiling * sum(1 / dx**2 for dx in self.grid.spacings)
+
+    def _place(self, grid: Grid) -> None:
+        super()._place(grid)
+        self.ceiling = 4 * self.speed.ceiling * sum(1 / dx**2 for dx in grid.spacings)
 
     def forward(self, u: Tensor) -> Operator:
         slope = (squared_gradient(u, self.grid) + self.epsilon**2).sqrt()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -46,6 +48,7 @@ class Reaction(Term):
         checked_type("Reaction", law, Law, "give for example Decay(channels)")
         self.law = law
         self.ceiling, self.growth, self.keeps = law.ceiling, law.growth, law.keeps
+        self.symmetric = type(law).source is Law.source  # a source is not linear
 
     def refine(self, factor: float) -> None:
         """Nothing to do: a cell reacts by itself."""
@@ -65,6 +68,9 @@ class Pointwise(Operator):
 
     def __call__(self, v: Tensor) -> Tensor:
         return self.specific_rate * v
+
+    def spectral(self, v: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        return v * function(self.specific_rate)
 
     def solve(self, b: Tensor, dt: Tensor) -> Tensor:
         return b / (1 - per_sample(dt, b) * self.specific_rate)

@@ -32,6 +32,7 @@ class Term(nn.Module, ABC):
             they are not linear, in 1/time; inf if unproven.
         oscillates: Whether the halves are linear, do not depend on the state, and A₁A₂ is similar to a symmetric matrix
             with no positive eigenvalue: then ``Leapfrog`` is proven for dt ≤ 2/frequency.
+        symmetric: Whether the frozen operator is symmetric whatever the state and the weights, ⟨v, Aw⟩ = ⟨Av, w⟩.
 
     Example:
         >>> import torch
@@ -50,6 +51,7 @@ class Term(nn.Module, ABC):
     growth: float = 0.0
     frequency: float = math.inf
     oscillates: bool = False
+    symmetric: bool = False
     _version = 1
 
     @abstractmethod
@@ -110,6 +112,7 @@ class SumTerm(Term):
         self.grid = grids.pop() if grids else None
         self.ceiling = sum(part.ceiling for part in flat)
         self.growth = sum(part.growth for part in flat)
+        self.symmetric = all(part.symmetric for part in flat)
         keeps = flat[0].keeps
         for part in flat[1:]:
             keeps = common(keeps, part.keeps)

@@ -144,8 +144,16 @@ class Wave(SeparableTerm):
         super().__init__()
         checked_type("Wave", stiffness, Coefficient, "give for example Constant(1.0) or PerChannel(channels)")
         self.elasticity = Diffusion(stiffness, grid)
+        self.oscillates = not stiffness.depends_on_state
+        self._declare()
+
+    def _declare(self) -> None:
         self.grid = self.elasticity.grid
         self.frequency = math.sqrt(2 * self.elasticity.ceiling)
+
+    def refine(self, factor: float) -> None:
+        self.elasticity.refine(factor)
+        self._declare()
 
     def drive_first(self, second: Tensor) -> Tensor:
         return second
