@@ -18,7 +18,7 @@ train: setup
 	$(PY) train.py --config configs/quickstart_digits.yaml --run $(RUN)-digits
 
 test: setup
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4
 
 lint: setup
 	$(PY) -m ruff check .
