@@ -97,9 +97,9 @@ def _leja_order(shares: list[float]) -> tuple[float, ...]:
 class RKL1(Stabilised):
     """Runge–Kutta–Legendre, P(z) = Pₛ(1 + 2z/(s² + s)), Pₛ Legendre's polynomial. Order 1; dt ≤ (s² + s)/(2·rate).
 
-    For diffusion on one axis with a constant diffusivity it also keeps the range, for every dt up to the limit: by
-    Legendre's addition theorem the coefficients of Pₛ(1 − r + r·cos φ) in cos mφ are squares. On two axes it does not,
-    and so the range is not promised.
+    For diffusion on one axis with a constant diffusivity it also keeps the range, for every dt up to the limit, but
+    for the dirichlet boundary: by Legendre's addition theorem the coefficients of Pₛ(1 − r + r·cos φ) in cos mφ are
+    squares. On two axes it does not, and so the range is not promised.
 
     Keeps: The energy, for symmetric terms.
 

@@ -59,7 +59,7 @@ class TimeVarying(Term):
     def _declare(self) -> None:
         term = self.at_start
         self.grid, self.ceiling, self.keeps = term.grid, term.ceiling, term.keeps
-        self.growth, self.frequency = term.growth, term.frequency
+        self.growth, self.frequency, self.symmetric = term.growth, term.frequency, term.symmetric
 
     @property
     def at_start(self) -> Term:
