@@ -194,9 +194,8 @@ def implicit_solve(
     b: Tensor,
     parameters: tuple[Tensor, ...],
     weights: Tensor | None = None,
-    solver: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """Solve M(θ) x = b, M symmetric in the inner product of ``weights``, differentiably in ``b`` and θ, to any order.
+    """Solve M(θ) x = b by conjugate gradients, differentiably in ``b`` and θ, to any order.
 
     The gradient comes from the implicit function theorem, b̄ = M⁻ᵀx̄ and θ̄ = −b̄ᵀ(∂M/∂θ)x, by one more solve: no
     iteration is stored.
@@ -206,7 +205,6 @@ def implicit_solve(
         b: Right-hand side (B, C, *S).
         parameters: θ, the tensors that M depends on.
         weights: See :func:`conjugate_gradient`.
-        solver: (b, *parameters) ↦ M(θ)⁻¹b; by default conjugate gradients.
 
     Example:
         >>> scale = torch.tensor(4.0, requires_grad=True)
@@ -214,19 +212,14 @@ def implicit_solve(
         >>> scale.grad  # of 1/s
         tensor(-0.0625)
     """
-
-    def by_conjugate_gradients(b: Tensor, *parameters: Tensor) -> Tensor:
-        return conjugate_gradient(lambda v: matvec(v, *parameters), b, weights=weights)
-
-    solver = by_conjugate_gradients if solver is None else solver
-    return _ImplicitSolve.apply(matvec, solver, weights, b, *parameters)  # pyright: ignore[reportReturnType]
+    return _ImplicitSolve.apply(matvec, weights, b, *parameters)  # pyright: ignore[reportReturnType]
 
 
 class _ImplicitSolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, matvec, solver, weights, b, *parameters):
-        x = solver(b, *parameters)
-        ctx.matvec, ctx.solver, ctx.weights = matvec, solver, weights
+    def forward(ctx, matvec, weights, b, *parameters):
+        x = conjugate_gradient(lambda v: matvec(v, *parameters), b, weights=weights)
+        ctx.matvec, ctx.weights = matvec, weights
         ctx.save_for_backward(x, *parameters)
         return x
 
@@ -236,7 +229,7 @@ class _ImplicitSolve(torch.autograd.Function):
         x, *parameters = ctx.saved_tensors
         # Mᵀ = W M W⁻¹, for M symmetric in the inner product of W.
         adjoint = grad if weights is None else grad / weights
-        adjoint = _ImplicitSolve.apply(ctx.matvec, ctx.solver, weights, adjoint, *parameters)
+        adjoint = _ImplicitSolve.apply(ctx.matvec, weights, adjoint, *parameters)
         adjoint = adjoint if weights is None else weights * adjoint
         pull_back = torch.func.vjp(lambda *values: ctx.matvec(x, *values), *parameters)[1]
-        return None, None, None, adjoint, *pull_back(-adjoint)
+        return None, None, adjoint, *pull_back(-adjoint)

@@ -339,9 +339,9 @@ def grid_of(boundary: str, dims: int) -> Grid:
     return Grid((0.8, 1.25, 1.5)[:dims], boundary)  # pyright: ignore[reportArgumentType]
 
 
-def can(term: Term, ability: str) -> bool:
+def can(term: Term, ability: str, u: Tensor | None = None) -> bool:
     """Whether the operator of ``term`` has a ``solve``, a ``flow`` or ``axes``."""
-    u = state(1 if term.grid is None else term.grid.dims)
+    u = state(1 if term.grid is None else term.grid.dims) if u is None else u
     try:
         found = getattr(term(u), ability)
         if ability != "axes":
@@ -351,7 +351,7 @@ def can(term: Term, ability: str) -> bool:
     return True
 
 
-def can_step(step: str, term: Term) -> bool:
+def can_step(step: str, term: Term, u: Tensor | None = None) -> bool:
     """Whether the step called ``step`` can step ``term``."""
     if step == "SemiLagrangian":  # of the velocity alone, whatever the scheme
         return isinstance(term, Advection) and term.scheme == Upwind()
