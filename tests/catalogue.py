@@ -358,7 +358,7 @@ def can_step(step: str, term: Term, u: Tensor | None = None) -> bool:
     if step == "DuFortFrankel":
         return math.isfinite(term.ceiling)
     needs = {"BackwardEuler": "solve", "CrankNicolson": "solve", "Exact": "flow", "AOS": "axes", "ADI": "axes"}
-    return step not in needs or can(term, needs[step])
+    return step not in needs or can(term, needs[step], u)
 
 
 def pairs(terms=tuple(TERMS), steps=tuple(STEPS)) -> Iterator[tuple[str, str]]:
