@@ -129,7 +129,7 @@ def test_symmetric_terms_are(name):
         elif "diffusion" in name or name == "perona_malik":
             assert boundary == "reflect" and inner_product_weights(u, term.grid) is not None
         else:
-            assert "advection" in name or "conservative" in name or name in ("burgers", "sum", "residual")
+            assert name not in ("decay", "logistic", "bistable", "friction") and "convolution" not in name
 
 
 class Swirl(Term):
