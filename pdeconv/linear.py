@@ -175,7 +175,8 @@ def conjugate_gradient(
 
     iteration = torch.zeros((), dtype=torch.int64, device=b.device)
     found = _while(unfinished, iterate, (iteration, torch.zeros_like(start), start, start.clone(), squared_norm))
-    return found[1] * size
+    # A sample with a value that is not finite has no solution; the loop never started for it.
+    return torch.where(per_sample(squared_norm, b).isfinite(), found[1] * size, torch.nan)
 
 
 def _while(condition: Callable[..., Tensor], body: Callable[..., tuple], state: tuple) -> tuple:

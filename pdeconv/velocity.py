@@ -40,6 +40,11 @@ def checked_velocity(velocity: Tensor, grid: Grid) -> Tensor:
     return velocity
 
 
+def upwind_parts(velocity: Tensor) -> tuple[Tensor, Tensor]:
+    """max(v, 0) and min(v, 0), each of slope ½ at 0: a velocity that starts at rest must learn to move."""
+    return (velocity + velocity.abs()) / 2, (velocity - velocity.abs()) / 2
+
+
 class ConstantVelocity(Velocity):
     """A fixed velocity, the same everywhere and for all channels, not learned.
 

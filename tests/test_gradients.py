@@ -6,7 +6,7 @@ from catalogue import CHANNELS, STEPS, TERMS, build, cover, grid_of, number, sta
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 
-from pdeconv import Evolve, Fixed
+from pdeconv import Advection, Clamp, Euler, Evolve, Fixed, PerChannelVelocity
 
 # Where a slope jumps (ReLU, upwinding) finite differences see the jump only if the state is there: not at random.
 # Fused attention differentiates once.
@@ -70,3 +70,17 @@ def test_a_constant_state_has_finite_gradients():
         step(u, number(0.05)).sum().backward()
         assert u.grad.isfinite().all()
         assert all(weight.grad.isfinite().all() for weight in step.parameters() if weight.grad is not None)
+
+
+def test_a_velocity_at_rest_learns_to_move():
+    """It starts at 0, where upwinding changes sides; with Clamp its rate of 0 gives no infinite slope either."""
+    for control in (Fixed(3), Clamp(3)):
+        velocity = PerChannelVelocity(CHANNELS)
+        Evolve(Euler(Advection(velocity)), 0.5, control)(torch.rand(2, CHANNELS, 5, 6)).square().sum().backward()
+        assert velocity.weight.grad.isfinite().all() and velocity.weight.grad.abs().min() > 0
+
+
+def test_one_sick_sample_alone_is_not_healed_by_a_solve():
+    u = state(2, batch=1)
+    u[0, 0, 1, 1] = torch.nan
+    assert STEPS["BackwardEuler"](build("perona_malik"))(u, number(0.1)).isnan().any()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError, UnsupportedError
@@ -90,8 +91,11 @@ class SingleTermStep(Step):
         """Largest safe dt of the frozen ``operator``."""
         if math.isinf(self.strength):
             return operator.rate.new_full(operator.rate.shape, self._frozen_limit)
-        # A state at rest has rate 0: every step is safe, and 1/0 = inf says so.
-        return (self.strength / operator.rate.abs()).clamp(max=self._frozen_limit)
+        # A state at rest has rate 0: every step is safe.
+        rate = operator.rate.abs()
+        moving = rate != 0  # where() differentiates both sides: neither may divide by 0
+        limit = torch.where(moving, self.strength / torch.where(moving, rate, 1.0), math.inf)
+        return limit.clamp(max=self._frozen_limit)
 
     @property
     def guaranteed_limit(self) -> float:

@@ -13,7 +13,7 @@ from pdeconv.errors import checked_type
 from pdeconv.grid import Grid, checked_grid
 from pdeconv.operator import NOTHING, Keeps, Operator, range_kept
 from pdeconv.terms.term import Term
-from pdeconv.velocity import checked_velocity
+from pdeconv.velocity import checked_velocity, upwind_parts
 
 
 class Advection(Term):
@@ -80,9 +80,7 @@ class _Transport(Operator):
     def __init__(self, velocity: Tensor, u: Tensor, term: Advection) -> None:
         self.keeps: Keeps = term.keeps
         slopes = [term.scheme.slopes(u, axis, term.grid) for axis in term.grid.axes]
-        self.parts = [
-            (velocity[:, i].clamp(min=0), velocity[:, i].clamp(max=0), slope.apply) for i, slope in enumerate(slopes)
-        ]
+        self.parts = [(*upwind_parts(velocity[:, i]), slope.apply) for i, slope in enumerate(slopes)]
         if not self.keeps:
             self.rate = u.new_full((), math.inf)
             return

@@ -13,7 +13,7 @@ from pdeconv.grid import Grid, checked_grid
 from pdeconv.operator import NON_NEGATIVE, NOTHING, Operator
 from pdeconv.stencil import divergence, lower_faces, upper_faces
 from pdeconv.terms.term import Term
-from pdeconv.velocity import Velocity
+from pdeconv.velocity import Velocity, upwind_parts
 
 
 class ConservativeAdvection(Term):
@@ -82,7 +82,7 @@ class _Outflow(Operator):
     def __init__(self, faces: tuple[Tensor, ...], u: Tensor, term: ConservativeAdvection) -> None:
         self.grid, self.keeps, self.growth = term.grid, term.keeps, term.growth
         self.parts = [
-            (face.clamp(min=0), face.clamp(max=0), term.scheme.face_values(u, axis, term.grid))
+            (*upwind_parts(face), term.scheme.face_values(u, axis, term.grid))
             for face, axis in zip(faces, term.grid.axes, strict=True)
         ]
         if not self.keeps:
