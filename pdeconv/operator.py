@@ -74,6 +74,19 @@ def per_sample(scalar: Tensor, u: Tensor) -> Tensor:
     return scalar if scalar.dim() == 0 else scalar.to(u.dtype).reshape(-1, *(1,) * (u.dim() - 1))
 
 
+def largest(field: Tensor) -> Tensor:
+    """The largest value of each sample of a field (B|1, …) or (), as a rate has it: (B,), or () where all share one.
+
+    Example:
+        >>> largest(torch.tensor([[[1.0, 3.0]]])), largest(torch.tensor([[[1.0, 3.0]], [[2.0, 0.0]]]))
+        (tensor(3.), tensor([3., 2.]))
+    """
+    if field.dim() == 0:
+        return field
+    by_sample = field.flatten(1).amax(1)
+    return by_sample.squeeze(0) if by_sample.shape[0] == 1 else by_sample
+
+
 class Operator(ABC):
     """A term frozen at a state: the right-hand side v ↦ A v of u_t = A u, of shape (B, C, *S) → (B, C, *S).
 

@@ -11,7 +11,7 @@ from pdeconv.advection_scheme import AdvectionScheme, Upwind
 from pdeconv.coefficient import Coefficient
 from pdeconv.errors import checked_type
 from pdeconv.grid import Grid, checked_grid
-from pdeconv.operator import NOTHING, Keeps, Operator, range_kept
+from pdeconv.operator import NOTHING, Keeps, Operator, largest, range_kept
 from pdeconv.terms.term import Term
 from pdeconv.velocity import checked_velocity, upwind_parts
 
@@ -87,8 +87,7 @@ class _Transport(Operator):
         speed = torch.zeros((), dtype=velocity.dtype, device=velocity.device)
         for (up, down, _), slope, dx in zip(self.parts, slopes, term.grid.spacings, strict=True):
             speed = speed + (up * slope.below - down * slope.above) / dx
-        largest = speed.flatten(1).amax(1)
-        self.rate = largest.squeeze(0) if largest.shape[0] == 1 else largest
+        self.rate = largest(speed)
 
     def __call__(self, v: Tensor) -> Tensor:
         parts = []

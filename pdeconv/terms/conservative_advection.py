@@ -10,7 +10,7 @@ from torch import Tensor
 from pdeconv.advection_scheme import AdvectionScheme, Upwind
 from pdeconv.errors import checked_type
 from pdeconv.grid import Grid, checked_grid
-from pdeconv.operator import NON_NEGATIVE, NOTHING, Operator
+from pdeconv.operator import NON_NEGATIVE, NOTHING, Operator, largest
 from pdeconv.stencil import divergence, lower_faces, upper_faces
 from pdeconv.terms.term import Term
 from pdeconv.velocity import Velocity, upwind_parts
@@ -93,8 +93,7 @@ class _Outflow(Operator):
         for (up, down, _), axis, dx in zip(self.parts, term.grid.axes, term.grid.spacings, strict=True):
             above, below = upper_faces(up, axis), -lower_faces(down, axis)
             speed = speed + (above + below + swing * (above - below).abs()) / dx
-        largest = speed.flatten(1).amax(1)
-        self.rate = largest.squeeze(0) if largest.shape[0] == 1 else largest
+        self.rate = largest(speed)
 
     def __call__(self, v: Tensor) -> Tensor:
         parts = []

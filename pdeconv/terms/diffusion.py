@@ -11,7 +11,7 @@ from pdeconv.coefficient import Coefficient
 from pdeconv.errors import PDEConvError, checked_type
 from pdeconv.grid import Grid, checked_grid
 from pdeconv.linear import implicit_solve, inner_product_weights, map_spectrum
-from pdeconv.operator import ENERGY, Keeps, Operator, per_sample, range_kept
+from pdeconv.operator import ENERGY, Keeps, Operator, largest, per_sample, range_kept
 from pdeconv.stencil import difference, divergence, extend, face_mean, gradient, lower_faces, upper_faces
 from pdeconv.terms.term import Term
 from pdeconv.tridiagonal import line_solve
@@ -83,10 +83,7 @@ class ConstantDiffusion(Operator):
     def __init__(self, diffusivity: Tensor, grid: Grid) -> None:
         self.diffusivity, self.grid = diffusivity, grid
         self.keeps = diffusion_keeps(grid)
-        largest = diffusivity if diffusivity.dim() == 0 else diffusivity.flatten(1).amax(1)
-        if largest.dim() == 1 and largest.shape[0] == 1:
-            largest = largest.squeeze(0)
-        self.rate = largest * (2 * sum(1 / dx**2 for dx in grid.spacings))
+        self.rate = largest(diffusivity) * (2 * sum(1 / dx**2 for dx in grid.spacings))
 
     def __call__(self, v: Tensor) -> Tensor:
         parts = []

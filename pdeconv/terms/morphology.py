@@ -10,7 +10,7 @@ from torch import Tensor
 from pdeconv.coefficient import Coefficient, Constant
 from pdeconv.errors import checked_number, checked_type
 from pdeconv.grid import Grid, checked_grid
-from pdeconv.operator import Operator, range_kept
+from pdeconv.operator import Operator, largest, range_kept
 from pdeconv.stencil import (
     divergence,
     extend,
@@ -108,19 +108,11 @@ class Eikonal(Operator):
 
     def __init__(self, speed: Tensor, grid: Grid, rising: bool) -> None:
         self.speed, self.grid, self.rising, self.keeps = speed, grid, rising, range_kept(grid)
-        self.rate = _largest(speed) * math.sqrt(sum(1 / dx**2 for dx in grid.spacings))
+        self.rate = largest(speed) * math.sqrt(sum(1 / dx**2 for dx in grid.spacings))
 
     def __call__(self, v: Tensor) -> Tensor:
         slope = steepness(v, self.grid, self.rising)
         return self.speed * slope if self.rising else -self.speed * slope
-
-
-def _largest(speed: Tensor) -> Tensor:
-    """The largest speed of each sample, () or (B,)."""
-    if speed.dim() == 0:
-        return speed
-    largest = speed.flatten(1).amax(1)
-    return largest.squeeze(0) if largest.shape[0] == 1 else largest
 
 
 def steepness(u: Tensor, grid: Grid, rising: bool) -> Tensor:
@@ -191,7 +183,7 @@ class Shock(Operator):
 
     def __init__(self, speed: Tensor, sign: Tensor, grid: Grid) -> None:
         self.factor, self.grid, self.keeps = -speed * sign, grid, range_kept(grid)
-        self.rate = _largest(speed) * math.sqrt(sum(1 / dx**2 for dx in grid.spacings))
+        self.rate = largest(speed) * math.sqrt(sum(1 / dx**2 for dx in grid.spacings))
 
     def __call__(self, v: Tensor) -> Tensor:
         squared = torch.zeros((), dtype=v.dtype, device=v.device)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from pdeconv.coefficient import Coefficient, Constant, check_channels
 from pdeconv.errors import PDEConvError, checked_count, checked_type
 from pdeconv.grid import Grid
-from pdeconv.operator import RANGE, Operator
+from pdeconv.operator import RANGE, Operator, largest
 from pdeconv.precision import without_autocast
 from pdeconv.terms.term import Term
 
@@ -110,8 +110,7 @@ class Attention(Operator):
             # Which keys lie within the image: (B·windows, heads, 1, N).
             ones = projected.new_ones(()).expand(projected.shape[0], heads, *size)
             self.inside = self._tokens(ones).mT > 0.5
-        largest = strength if strength.dim() == 0 else strength.flatten(1).amax(1)
-        self.rate = largest.squeeze(0) if largest.dim() == 1 and largest.shape[0] == 1 else largest
+        self.rate = largest(strength)
 
     def __call__(self, v: Tensor) -> Tensor:
         return self.strength * (self.mean(v) - v)
