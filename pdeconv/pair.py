@@ -21,8 +21,8 @@ def pair(u: Tensor) -> tuple[Tensor, Tensor]:
     """
     if u.shape[1] % 2:
         raise PDEConvError(
-            f"Expected a state of two fields, 2C channels, but got {u.shape[1]}; join the fields with "
-            "torch.cat((first, second), 1)."
+            f"Expected a state of two fields, an even number of channels, but got {u.shape[1]}; join the fields with "
+            "torch.cat((first, second), 1), or start the second at rest with torch.cat((u, torch.zeros_like(u)), 1)."
         )
     first, second = u.chunk(2, 1)
     return first, second

@@ -30,6 +30,14 @@ class Velocity(Coefficient):
         return tuple(faces)
 
 
+def check_dims(velocity: Velocity, dims: int, grid: Grid) -> None:
+    """Raise ``PDEConvError`` unless a velocity built for ``dims`` axes is on a grid of as many."""
+    if dims != grid.dims:
+        raise PDEConvError(
+            f"{type(velocity).__name__}(dims={dims}) is on a grid of {grid.dims} axes; make dims the same."
+        )
+
+
 def checked_velocity(velocity: Tensor, grid: Grid) -> Tensor:
     """``velocity``. Raises ``PDEConvError`` unless it has one component per axis of the grid."""
     if velocity.dim() != 3 + grid.dims or velocity.shape[1] != grid.dims:
@@ -175,8 +183,7 @@ class ConvVelocity(Velocity):
 
     def forward(self, u: Tensor, grid: Grid) -> Tensor:
         check_channels(self.conv.in_channels, u)
-        if self.dims != grid.dims:
-            raise PDEConvError(f"ConvVelocity(dims={self.dims}) is on a grid of {grid.dims} axes; make dims the same.")
+        check_dims(self, self.dims, grid)
         extended = u
         for axis in grid.axes:
             extended = extend(extended, axis, grid.boundary, self.radius)

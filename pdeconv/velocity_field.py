@@ -13,7 +13,7 @@ from pdeconv.errors import PDEConvError, checked_count, checked_number
 from pdeconv.grid import Grid
 from pdeconv.precision import without_autocast
 from pdeconv.stencil import divergence, extend_wide, face_mean, odd_at_walls
-from pdeconv.velocity import Velocity
+from pdeconv.velocity import Velocity, check_dims
 
 
 class VelocityField(Velocity):
@@ -167,10 +167,7 @@ class StreamVelocity(Velocity):
 
     def faces(self, u: Tensor, grid: Grid) -> tuple[Tensor, ...]:
         check_channels(self.channels, u)
-        if self.dims != grid.dims:
-            raise PDEConvError(
-                f"StreamVelocity(dims={self.dims}) is on a grid of {grid.dims} axes; make dims the same."
-            )
+        check_dims(self, self.dims, grid)
         # |∂ψ| ≤ 2a/dx, summed over the pairs that an axis is in.
         steepest = max(sum(1 / dx for j, dx in enumerate(grid.spacings) if j != i) for i in range(grid.dims))
         amplitude = self.ceiling / (2 * steepest)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdeconv.errors import PDEConvError, checked_number
 from pdeconv.operator import DISCRETE_ENERGY, NOTHING, Keeps, per_sample
+from pdeconv.pair import pair
 from pdeconv.steps.step import SingleTermStep
 from pdeconv.terms import Term
 
@@ -50,7 +51,7 @@ class SymplecticStep(SingleTermStep):
         return cast(tuple[Term, Term], self.term.halves)  # checked when built
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
-        _check_halves(u)
+        pair(u)  # raises unless there are two fields
         for half, share in self.schedule:
             u = u + per_sample(share * dt, u) * half(u)(u)
         return u
@@ -203,13 +204,12 @@ class Momentum(SingleTermStep):
             raise PDEConvError(f"Momentum needs 0 < retention < 1, but got {retention}.")
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
-        _check_halves(u)
-        u, v = u.chunk(2, 1)
+        u, v = pair(u)
         v = self.retention * v + (1 - self.retention) * self.term(u)(u)
         return torch.cat((u + per_sample(dt, u) * v, v), 1)
 
     def inverse(self, u: Tensor, dt: Tensor) -> Tensor:
-        u, v = u.chunk(2, 1)
+        u, v = pair(u)
         u = u - per_sample(dt, u) * v
         return torch.cat((u, (v - (1 - self.retention) * self.term(u)(u)) / self.retention), 1)
 
@@ -222,11 +222,3 @@ class Momentum(SingleTermStep):
 
     def extra_repr(self) -> str:
         return f"retention={self.retention:g}, {super().extra_repr()}"
-
-
-def _check_halves(u: Tensor) -> None:
-    if u.shape[1] % 2:
-        raise PDEConvError(
-            f"A state (u, v) has an even number of channels, but got {u.shape[1]}; start for example from "
-            "torch.cat((u, torch.zeros_like(u)), 1)."
-        )

@@ -28,7 +28,7 @@ def evaluate(
     processes: int = accelerator.num_processes
     size = max(1, batch_size // processes) if source.same_size else 1
     firsts = list(range(0, len(source), size))
-    own = [first for place, first in enumerate(firsts) if place % processes == accelerator.process_index]
+    own = firsts[accelerator.process_index :: processes]
     rounds = -(-len(firsts) // processes)
     device = accelerator.device
     metrics = task.metrics().to(device)
