@@ -1,4 +1,4 @@
-"""Linear solves and exact flows: bases that diagonalise the Laplacian of each boundary, and conjugate gradients."""
+"""Linear solves and exact flows: bases that diagonalise each boundary's Laplacian, φ-functions, conjugate gradients."""
 
 from __future__ import annotations
 
@@ -116,6 +116,28 @@ def map_spectrum(u: Tensor, diffusivity: Tensor, grid: Grid, function: Callable[
         for axis, inverse in zip(grid.axes, bases, strict=True):
             spectrum = apply_along(inverse, spectrum, axis)
     return spectrum.to(u.dtype)
+
+
+_TERMS = 18  # of the series: 1/18! is below the rounding of float64
+
+
+def phi(k: int, z: Tensor) -> Tensor:
+    """φ₀ = eᶻ, φₖ(z) = (φₖ₋₁(z) − 1/(k − 1)!)/z, by its series Σ zⁿ/(n + k)! where |z| < 1 and differences cancel.
+
+    Example:
+        >>> phi(2, torch.tensor([0.0, -1e-6, -1.0, -100.0]))
+        tensor([0.5000, 0.5000, 0.3679, 0.0099])
+    """
+    near = z.abs() < 1
+    small = torch.where(near, z, 0.0)  # where() differentiates both sides: neither may be infinite
+    series = torch.full_like(small, 1 / math.factorial(_TERMS + k))
+    for n in reversed(range(_TERMS)):
+        series = series * small + 1 / math.factorial(n + k)
+    large = torch.where(near, 1.0, z)
+    closed = torch.exp(large)
+    for i in range(k):
+        closed = (closed - 1 / math.factorial(i)) / large
+    return torch.where(near, series, closed)
 
 
 def conjugate_gradient(

@@ -39,7 +39,7 @@ from pdeconv import (
     Residual,
     UnsupportedError,
 )
-from pdeconv.steps.exponential import phi
+from pdeconv.linear import phi
 
 
 def stiff(grid):

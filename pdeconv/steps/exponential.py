@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from pdeconv.linear import phi
 from pdeconv.operator import NOTHING, Keeps, Operator, per_sample
 from pdeconv.steps.partitioned import PartitionedStep
 
@@ -99,25 +100,3 @@ class ETDRK2(ETD1):
         stage = self._first_order(stiff, u, dt, driving)
         change = self._driving(stage) - driving
         return stage + dt * stiff.spectral(change, lambda eigenvalue: phi(2, dt * (eigenvalue - self.shift)))
-
-
-_TERMS = 18  # of the series: 1/18! is below the rounding of float64
-
-
-def phi(k: int, z: Tensor) -> Tensor:
-    """φ₀ = eᶻ, φₖ(z) = (φₖ₋₁(z) − 1/(k − 1)!)/z, by its series Σ zⁿ/(n + k)! where |z| < 1 and differences cancel.
-
-    Example:
-        >>> phi(2, torch.tensor([0.0, -1e-6, -1.0, -100.0]))
-        tensor([0.5000, 0.5000, 0.3679, 0.0099])
-    """
-    near = z.abs() < 1
-    small = torch.where(near, z, 0.0)  # where() differentiates both sides: neither may be infinite
-    series = torch.full_like(small, 1 / math.factorial(_TERMS + k))
-    for n in reversed(range(_TERMS)):
-        series = series * small + 1 / math.factorial(n + k)
-    large = torch.where(near, 1.0, z)
-    closed = torch.exp(large)
-    for i in range(k):
-        closed = (closed - 1 / math.factorial(i)) / large
-    return torch.where(near, series, closed)

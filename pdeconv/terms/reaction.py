@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pdeconv.errors import checked_type
 from pdeconv.law import Law
+from pdeconv.linear import phi
 from pdeconv.operator import Keeps, Operator, per_sample
 from pdeconv.terms.term import Term
 
@@ -96,20 +97,4 @@ class Affine(Operator):
     def flow(self, v: Tensor, dt: Tensor) -> Tensor:
         dt = per_sample(dt, v)
         exponent = dt * self.specific_rate
-        return v * torch.exp(exponent) + dt * mean_exponential(exponent) * self.source
-
-
-def mean_exponential(z: Tensor) -> Tensor:
-    """φ₁(z) = (eᶻ − 1)/z = ∫₀¹ e^{zs} ds, by its series near 0, where the quotient and its slopes cancel.
-
-    Example:
-        >>> mean_exponential(torch.tensor([0.0, 1e-8, -1.0]))
-        tensor([1.0000, 1.0000, 0.6321])
-    """
-    near = z.abs() < 0.05
-    small = torch.where(near, z, 0.0)  # where() differentiates both sides: neither may be infinite
-    series = torch.ones_like(small)
-    for n in range(9, 1, -1):
-        series = 1 + series * small / n
-    large = torch.where(near, 1.0, z)
-    return torch.where(near, series, torch.expm1(large) / large)
+        return v * torch.exp(exponent) + dt * phi(1, exponent) * self.source
