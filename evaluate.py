@@ -1,8 +1,8 @@
 """Use a trained network: measure it on its test set, denoise one picture, or name the class of one.
 
-python evaluate.py --checkpoint runs/NAME
-python evaluate.py --checkpoint runs/NAME --image photo.jpg
-python evaluate.py --checkpoint runs/NAME --image photo.jpg --add_noise 25
+python evaluate.py runs/NAME
+python evaluate.py runs/NAME --image photo.jpg
+python evaluate.py runs/NAME --image photo.jpg --add_noise 25
 """
 
 import sys
@@ -50,10 +50,22 @@ class EvaluateConfig:
     batch_size: int = 128
     """test images in one batch, where they are of one size"""
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise PDEConvError(f"batch_size: expected 1 or more, got {self.batch_size}")
+        if self.add_noise is not None and not self.add_noise >= 0:
+            raise PDEConvError(f"add_noise: expected 0 or more, got {self.add_noise:g}")
+        if self.add_noise is not None and self.image is None:
+            raise PDEConvError("add_noise: give an --image to add it to; the test set has its own noise")
+        if Path(self.output).exists() and not Path(self.output).is_dir():
+            raise PDEConvError(f"output: {self.output!r} is a file; give a folder")
+
 
 def main(argv: Sequence[str]) -> int:
     """Evaluate as the command line says."""
-    usage = "--checkpoint runs/NAME [--image FILE] [--KEY VALUE ...]"
+    usage = "runs/NAME [--image FILE] [--KEY VALUE ...]"
+    if argv and not argv[0].startswith("-"):
+        argv = ["--checkpoint", *argv]
     settings = parse(EvaluateConfig, argv, "evaluate.py", usage, "Measure or use a trained network.")
     checkpoint = find_checkpoint(Path(settings.checkpoint))
     config = restored_config(checkpoint.training["config"])
@@ -133,12 +145,20 @@ def classify(
     device: torch.device,
     display: Display,
 ) -> None:
-    """Name the class of one picture, with the probabilities of the likeliest."""
-    image = classifier_input(config.data, read_image(settings.image or "", "rgb"))
-    probabilities = network(image.to(device))[0].float().softmax(0).cpu()
+    """Name the class of one picture, with the probabilities of the likeliest, and draw both."""
+    from pdeconv.viz import classified_figure
+
+    if settings.add_noise is not None:
+        raise PDEConvError("add_noise: this network classifies; only a denoiser takes noise")
+    image = read_image(settings.image or "", "rgb")
+    probabilities = network(classifier_input(config.data, image).to(device))[0].float().softmax(0).cpu()
     likeliest = probabilities.topk(min(5, len(classes)))
-    rows = [(classes[int(place)], f"{value:.1%}") for value, place in zip(*likeliest, strict=True)]
-    display.show(table(f"{settings.image}: {rows[0][0]}", rows))
+    found = [(classes[int(place)], float(value)) for value, place in zip(*likeliest, strict=True)]
+    display.show(table(f"{settings.image}: {found[0][0]}", [(name, f"{value:.1%}") for name, value in found]))
+    path = Path(settings.output) / f"{Path(settings.image or '').stem}_class.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    classified_figure(image, found).savefig(path)
+    display.say(str(path))
 
 
 if __name__ == "__main__":

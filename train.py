@@ -1,10 +1,10 @@
 """Train a PDE network: ``python train.py --config configs/NAME.yaml [--KEY VALUE ...]``; ``--help`` lists the keys.
 
-Several processes: ``torchrun --nproc_per_node 2 train.py …`` (DDP), or ``accelerate launch … train.py …`` (DDP, FSDP).
+Several processes: ``torchrun --nproc_per_node 2 -- train.py …`` (DDP; the ``--`` tells torchrun's options from these),
+or ``accelerate launch … train.py …`` (DDP, FSDP).
 Everything lands in the folder ``run``; a run that was killed continues with ``--resume auto``.
 """
 
-import math
 import os
 import sys
 import time
@@ -18,7 +18,7 @@ from accelerate.utils import DistributedType
 from pdeconv.training.checkpoint import (
     point_best,
     prune_checkpoints,
-    step_folder,
+    steps_present,
     tidy_checkpoints,
     write_checkpoint,
 )
@@ -26,14 +26,21 @@ from pdeconv.training.command_line import run_program
 from pdeconv.training.config import TrainConfig, parse_config
 from pdeconv.training.data import load_data
 from pdeconv.training.evaluation import evaluate
+from pdeconv.training.fingerprint import fingerprint
 from pdeconv.training.finish import finish_run
-from pdeconv.training.finite import FiniteGuard, report_non_finite
-from pdeconv.training.interrupt import noted_interrupts
-from pdeconv.training.metrics_log import MetricsLog
+from pdeconv.training.finite import FiniteGuard, report_non_finite, require_result
+from pdeconv.training.interrupt import InterruptError, noted_interrupts
+from pdeconv.training.metrics_log import MetricsLog, read_metrics
 from pdeconv.training.network import build_network
 from pdeconv.training.optimization import WeightAverage, build_optimizer, learning_rate
 from pdeconv.training.progress import Display
-from pdeconv.training.run_folder import as_plain, find_start, prepare_folder
+from pdeconv.training.run_folder import (
+    as_plain,
+    find_start,
+    prepare_folder,
+    require_same_data,
+    require_unfinished,
+)
 from pdeconv.training.sampling import Batches
 from pdeconv.training.state import Position, TrainingState
 from pdeconv.training.tasks import create_task
@@ -53,8 +60,11 @@ def train(config: TrainConfig) -> int:
     # ---- Data and batches. The seed and the step decide what a batch holds, whoever computes which part of it.
     with accelerator.local_main_process_first():  # so that only one process downloads
         data = load_data(config.data, config.task, config.seed)
+        samples = fingerprint(data)
+    warnings += require_same_data(samples, checkpoint)
     batches = Batches(len(data.train), config.batch_size, config.seed, process, processes)
     total = batches.per_epoch * config.epochs
+    require_unfinished(config, checkpoint, total)
 
     # ---- The network, the task, and what moves the weights.
     torch.manual_seed(config.seed)
@@ -76,26 +86,22 @@ def train(config: TrainConfig) -> int:
     # ---- The run folder, and what the checkpoint holds.
     state = TrainingState(model, optimizer.optimizer, average, accelerator)
     position = Position(torch.zeros((), device=device)) if checkpoint is None else state.restore(checkpoint)
-    accelerator.wait_for_everyone()  # all have looked into the folder before one writes
     folder, checkpoints = Path(config.run), Path(config.run) / "checkpoints"
-    if position.best_step is not None and not step_folder(checkpoints, position.best_step).exists():
-        position.best = position.best_step = None  # branched off from another run, where its best stays
+    past = read_metrics(folder / "metrics.jsonl")
+    past = position.look_back(past, steps_present(checkpoints), task.headline, config, batches.per_epoch)
+    accelerator.wait_for_everyone()  # all have looked into the folder before one writes
     log = None
     if main:
         prepare_folder(config)
         tidy_checkpoints(checkpoints, position.step, position.best_step)
-        log = MetricsLog(folder, position.step, config.tensorboard)
+        log = MetricsLog(folder, past, config.tensorboard)
 
     def save() -> None:
-        epoch, batch = divmod(position.step, batches.per_epoch)
-        about = {"config": as_plain(config), "channels": data.channels, "classes": data.classes}
-        content = state.capture(position, about | {"epoch": epoch, "batch": batch})
-        if content is None:
-            return
-        write_checkpoint(checkpoints, content)  # and read back, before older ones go
-        if position.best_step is not None:
-            point_best(checkpoints, position.best_step)
-        prune_checkpoints(checkpoints, position.best_step)
+        about = {"config": as_plain(config), "channels": data.channels, "classes": data.classes, "data": samples}
+        content = state.capture(position, about)
+        if content is not None:
+            write_checkpoint(checkpoints, content)  # and read back, before older ones go
+            prune_checkpoints(checkpoints, position.best_step)
 
     display = Display(total, position.step, visible=main)
     for warning in warnings:
@@ -109,11 +115,10 @@ def train(config: TrainConfig) -> int:
     # ---- The loop. The device is waited for only every log_every steps, and before evaluating and saving.
     with noted_interrupts() as interrupt:
         looked, stopped_by = position.step, 0
-        for epoch in range(position.step // batches.per_epoch, config.epochs):
+        for epoch in range(position.epochs, config.epochs):
             model.train()
-            tick = time.perf_counter()
-            order = batches.epoch(epoch, start=position.step % batches.per_epoch)
-            for inputs, targets in data.train.iterate(order):
+            tick, shown = time.perf_counter(), {"epoch": f"{epoch + 1}/{config.epochs}"}
+            for inputs, targets in data.train.iterate(batches.epoch(epoch, position.step - epoch * batches.per_epoch)):
                 rate = learning_rate(config.optimizer, position.step, total)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
@@ -140,50 +145,53 @@ def train(config: TrainConfig) -> int:
                 if not (ends or due or asked or position.step % config.log_every == 0):
                     continue
                 seen = guard.look(accelerator, interrupt.signal)
-                if seen.broken is not None:
+                if seen.broken is not None or seen.spoilt:
                     display.close()
                     report_non_finite(
-                        looked + seen.broken[0], seen.broken[1], task, model, data.train, batches, folder, accelerator
+                        seen, looked, position.step, task, model, data.train, batches, config, accelerator
                     )
                 looked, stopped_by = position.step, seen.signal
                 now = time.perf_counter()
                 position.seconds, tick = position.seconds + now - tick, now
                 speed = batch * config.batch_size / position.seconds
-                shown = {"epoch": f"{epoch + 1}/{config.epochs}", "loss": f"{position.loss_sum.item() / batch:.4f}"}
-                shown |= {"lr": f"{rate:.1e}", "images/s": f"{speed:.0f}"}
+                shown |= {"loss": f"{position.loss_sum.item() / batch:.4f}", "lr": f"{rate:.1e}"}
+                shown |= {"images/s": f"{speed:.0f}"}
                 if position.best is not None:
                     shown |= {f"best {task.headline}": f"{position.best:.4g}"}
                 display.update(position.step, shown)
-                if ends or stopped_by:
-                    break
-                if due:
+                if ends or due or stopped_by:
                     save()
                     tick = time.perf_counter()
-
-            # ---- The end of an epoch: a line in metrics.jsonl, an evaluation, a checkpoint.
-            if ends:
-                mean = accelerator.gather(position.loss_sum[None] / batches.per_epoch).mean().item()  # pyright: ignore
-                values = {"loss": mean, "lr": rate, "images_per_s": speed, "seconds": position.seconds}
-                if log is not None:
-                    log.append("train", position.step, epoch + 1, values)
-                position.loss_sum, position.seconds = torch.zeros((), device=device), 0.0
-            if ends and ((epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs):
-                with average.applied() if average is not None else nullcontext():
-                    _, summary = evaluate(task, network, data.test, accelerator, config.batch_size)
-                if log is not None:
-                    log.append("test", position.step, epoch + 1, summary)
-                reached = summary[task.headline]
-                if math.isfinite(reached) and (position.best is None or reached > position.best):
-                    position.best, position.best_step = reached, position.step
-                shown |= {name: f"{value:.4g}" for name, value in summary.items()}
-            if ends:
-                display.update(position.step, shown, end_of_epoch=True)
-            save()
+                if ends or stopped_by:
+                    break
             if stopped_by:
                 break
+
+            # ---- The end of an epoch, which is saved already: an evaluation, and its lines in metrics.jsonl.
+            mean = accelerator.gather(position.loss_sum[None] / batches.per_epoch).mean().item()  # pyright: ignore
+            lines = {"train": {"loss": mean, "lr": learning_rate(config.optimizer, position.step - 1, total)}}
+            speed = batches.per_epoch * config.batch_size / position.seconds
+            lines["train"] |= {"images_per_s": speed, "seconds": position.seconds}
+            if config.evaluates(epoch):
+                try:
+                    at_once = interrupt.acting_at_once() if processes == 1 else nullcontext()
+                    with at_once, average.applied() if average is not None else nullcontext():
+                        _, lines["test"] = evaluate(task, network, data.test, accelerator, config.batch_size)
+                except InterruptError:
+                    stopped_by = interrupt.signal
+                    break
+                require_result(lines["test"], task.headline, position.step, config)
+                shown |= {name: f"{value:.4g}" for name, value in lines["test"].items()}
+            if log is not None:
+                log.append(position.step, epoch + 1, lines)
+            if "test" in lines and position.is_best(lines["test"][task.headline]) and main:
+                point_best(checkpoints, position.step)
+                prune_checkpoints(checkpoints, position.step)
+            position.start_epoch(epoch + 1)
+            display.update(position.step, shown, end_of_epoch=True)
     display.close()
 
-    if stopped_by and position.step < total:
+    if stopped_by:
         again = f"python train.py --config {folder / 'config.yaml'} --resume auto"
         display.say(f"stopped by signal {stopped_by} and saved at step {position.step} of {total}; continue: {again}")
         accelerator.end_training()

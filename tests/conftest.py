@@ -1,4 +1,4 @@
-"""What every test shares: the catalogue on the path, and one seed."""
+"""What every test shares: the programs and the catalogue on the path, and one seed."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from hypothesis import settings
 
 here = Path(__file__).parent
-for folder in (here, here / "training"):
+for folder in (here.parent, here, here / "training"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 

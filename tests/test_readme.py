@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import evaluate
+import train
 from pdeconv import StabilityError
+from pdeconv.errors import PDEConvError
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = re.findall(r"^(?:python|torchrun) [^#\n]*", README, re.MULTILINE)
 
 
 def test_the_drop_in_example():
@@ -38,3 +42,22 @@ def test_the_files_that_it_names_are_there():
     root = Path(__file__).parents[1]
     for name in re.findall(r"\]\((docs/[^)]+)\)|(configs/\w+\.yaml)", README):
         assert (root / next(filter(None, name))).exists(), name
+
+
+def test_the_commands_are_understood(tmp_path, monkeypatch):
+    """Each stops where it should: at data or a run that is not there, never at its own arguments."""
+    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.setattr("train.train", lambda config: seen.append(config.run) or 0)
+    assert len(COMMANDS) >= 5
+    seen: list[str] = []
+    for command in COMMANDS:
+        program, _, rest = (
+            command.removeprefix("torchrun --nproc_per_node 2 -- ").removeprefix("python ").partition(" ")
+        )
+        arguments = rest.replace("runs/cifar10/config.yaml", "configs/cifar10.yaml").split()
+        if program == "train.py":
+            train.main(arguments)
+        elif program == "evaluate.py":
+            with pytest.raises(PDEConvError, match="no checkpoint at 'runs/denoise_train400'"):
+                evaluate.main(arguments)
+    assert seen == ["runs/cifar10", "runs/denoise_train400", "runs/cifar10", "runs/cifar10"]

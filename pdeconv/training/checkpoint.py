@@ -20,7 +20,7 @@ from torch import Tensor
 from pdeconv.errors import PDEConvError
 from pdeconv.training.durable import sync_file, sync_folder
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 TEMPORARY = ".writing-"
 REPLACED = ".replaced-"

@@ -32,7 +32,9 @@ class Classification(Task):
 
     def __init__(self, classes: Sequence[str], label_smoothing: float = 0.0, mixup: float = 0.0) -> None:
         if len(classes) < 2:
-            raise PDEConvError(f"expected at least two classes, got {len(classes)}")
+            raise PDEConvError(
+                f"expected at least two classes, got {', '.join(classes) or 'none'}; add a folder for another"
+            )
         if not 0 <= label_smoothing < 1:
             raise PDEConvError(f"expected label_smoothing of at least 0 and below 1, got {label_smoothing}")
         if mixup < 0:

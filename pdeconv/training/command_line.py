@@ -38,7 +38,7 @@ def parse(kind: type[T], argv: Sequence[str], program: str, usage: str, descript
         values = parser.instantiate(parser.parse_args(list(argv)))
         return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})  # pyright: ignore
     except (ArgumentError, PDEConvError, OSError) as error:
-        stop(f"{program}: {_one_line(kind, error)}", status=2)
+        stop(f"{program}: {_one_line(kind, error, usage)}", status=2)
 
 
 def run_program(program: str, main: Callable[[], int]) -> NoReturn:
@@ -49,6 +49,8 @@ def run_program(program: str, main: Callable[[], int]) -> NoReturn:
         stop(f"{program}: unstable step: {error}", status=1)
     except PDEConvError as error:
         stop(f"{program}: {error}", status=getattr(error, "exit_status", 2))
+    except KeyboardInterrupt:
+        stop(f"{program}: interrupted", status=130)
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         stop(f"{program}: {error.strerror or error}: {error.filename or ''}".rstrip(": "), status=2)
     leave(status)
@@ -104,7 +106,9 @@ def _keys_of_file(path: Path) -> list[str]:
     if not path.is_file():
         raise PDEConvError(f"no configuration file at {str(path)!r}; configs/*.yaml holds ready ones")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise PDEConvError(f"{path} is not a text file: {error}") from error
     except yaml.YAMLError as error:
         raise PDEConvError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
@@ -135,7 +139,7 @@ def nearest(key: str, valid: Sequence[str] | dict[str, Any]) -> str:
     return f"did you mean {matches[0]!r}?" if matches else "--help lists the valid ones"
 
 
-def _one_line(kind: type, error: Exception) -> str:
+def _one_line(kind: type, error: Exception, usage: str) -> str:
     text = str(error)
     named = re.findall(r'Parser key "([\w.]+)"', text)
     given = re.search(r"(?:Got value|Given value): (.*)", text)
@@ -147,7 +151,7 @@ def _one_line(kind: type, error: Exception) -> str:
         nested = next(iter(valid_keys(valid[named[-1]], named[-1] + ".")))
         return f"{named[-1]}: expected {describe(valid[named[-1]])}, such as {nested}"
     if match := re.search(r"following arguments are required: (.*)", text):
-        return f"missing: {match.group(1)}; give --config configs/NAME.yaml, or each as --KEY VALUE"
+        return f"missing: {match.group(1)}; usage: {usage}"
     return text
 
 

@@ -83,13 +83,13 @@ class ClassificationConfig:
     """Only read when task is classification."""
 
     label_smoothing: float = 0.0
-    """share of the target spread evenly over the classes, 0 to 1"""
+    """share of the target spread evenly over the classes, 0 to below 1"""
     mixup: float = 0.0
     """parameter of mixup's beta distribution; 0 mixes nothing"""
 
     def __post_init__(self) -> None:
         smoothing = self.label_smoothing
-        _require("classification.label_smoothing", smoothing, 0 <= smoothing <= 1, "0 to 1")
+        _require("classification.label_smoothing", smoothing, 0 <= smoothing < 1, "0 to below 1")
         _require("classification.mixup", self.mixup, self.mixup >= 0, "0 or more")
 
 
@@ -99,7 +99,7 @@ class DenoisingConfig:
 
     sigma: float | tuple[float, float] = 25.0
     """standard deviation of the training noise in 8-bit units (25 means 25/255), or a range [low, high]"""
-    test_sigma: list[float] | None = None
+    test_sigma: float | list[float] | None = None
     """noise levels of the test; left out: sigma, or the ends and the middle of its range"""
     compare: bool = False
     """print a table against classical filters at the end"""
@@ -107,9 +107,9 @@ class DenoisingConfig:
     def __post_init__(self) -> None:
         low, high = self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
         _require("denoising.sigma", self.sigma, 0 <= low <= high, "0 or more, or a range [low, high]")
-        tested = self.test_sigma
-        right = tested is None or (len(tested) > 0 and min(tested) >= 0)
-        _require("denoising.test_sigma", tested, right, "at least one level, each 0 or more")
+        tested = [self.test_sigma] if isinstance(self.test_sigma, int | float) else self.test_sigma
+        right = tested is None or (len(set(tested)) == len(tested) > 0 and min(tested) >= 0)
+        _require("denoising.test_sigma", tested, right, "at least one level, each 0 or more and different")
 
 
 @dataclass
@@ -187,6 +187,11 @@ class TrainConfig:
             _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
         every = self.checkpoint_every
         _require("checkpoint_every", every, every is None or every >= 1, "1 or more")
+        _require("seed", self.seed, 0 <= self.seed < 2**32, "a whole number from 0 to 2**32 - 1")
+
+    def evaluates(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 0, ends with an evaluation."""
+        return (epoch + 1) % self.evaluate_every == 0 or epoch + 1 == self.epochs
 
 
 def _require(key: str, value: object, right: bool, expected: str) -> None:

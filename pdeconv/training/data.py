@@ -1,7 +1,8 @@
 """The data of a training run, whatever it comes from: a training source, a test source, and what they hold."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from torch import Tensor
@@ -46,12 +47,23 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Data:
-    """What a run trains and tests on. ``classes`` are the names of the classes, or None for denoising."""
+    """What a run trains and tests on.
 
-    train: Source
+    Args:
+        load_train: gives the training source; called once, when ``train`` is first asked for: measuring needs none.
+        test: the test source.
+        channels: of the images.
+        classes: names of the classes, or None for denoising.
+    """
+
+    load_train: Callable[[], Source]
     test: Source
     channels: int
     classes: tuple[str, ...] | None
+
+    @cached_property
+    def train(self) -> Source:
+        return self.load_train()
 
 
 def load_data(config: DataConfig, task: str, seed: int) -> Data:

@@ -30,55 +30,59 @@ class Denoising(Task):
 
     Args:
         sigma: standard deviation of the training noise in 8-bit units, or the ends of a range.
-        test_sigma: levels of the test noise; None for ``sigma``, or the ends and the middle of its range.
+        test_sigma: level or levels of the test noise; None for ``sigma``, or the ends and the middle of its range.
         compare: whether the report compares with classical filters.
     """
 
     def __init__(
         self,
         sigma: float | Sequence[float] = 25.0,
-        test_sigma: Sequence[float] | None = None,
+        test_sigma: float | Sequence[float] | None = None,
         compare: bool = False,
     ) -> None:
         low, high = (sigma, sigma) if isinstance(sigma, int | float) else tuple(sigma)
         if not 0 <= low <= high:
             raise PDEConvError(f"expected sigma as one level or a range [low, high], at least 0; got {sigma}")
         self.sigma = (float(low), float(high))
-        default = [low] if low == high else [low, (low + high) / 2, high]
-        self.test_sigma = [float(level) for level in (default if test_sigma is None else test_sigma)]
+        if test_sigma is None:
+            test_sigma = [low] if low == high else [low, (low + high) / 2, high]
+        levels = [test_sigma] if isinstance(test_sigma, int | float) else test_sigma
+        self.test_sigma = [float(level) for level in levels]
         if not self.test_sigma or min(self.test_sigma) < 0 or len(set(self.test_sigma)) < len(self.test_sigma):
             raise PDEConvError(f"expected test_sigma as different levels of at least 0, got {self.test_sigma}")
         self.compare = compare
-        self.headline = self._metric("psnr", self._shown_sigma)
+        self.headline = self._named("psnr", self._shown_sigma)
 
     @property
     def _shown_sigma(self) -> float:
         """The level that pictures and the table show: the middle one."""
         return sorted(self.test_sigma)[len(self.test_sigma) // 2]
 
-    def _metric(self, name: str, sigma: float) -> str:
-        return name if len(self.test_sigma) == 1 else f"{name}_{sigma:g}"
+    def _named(self, metric: str, sigma: float) -> str:
+        return metric if len(self.test_sigma) == 1 else f"{metric}_{sigma:g}"
 
     def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
         noisy = inputs + training_noise(inputs, self.sigma, seed, first)
         return F.mse_loss(model(noisy).float(), targets)
 
     def metrics(self) -> MetricCollection:
-        means = {}
-        for sigma in self.test_sigma:
-            means[self._metric("psnr", sigma)] = MeanMetric(nan_strategy="disable")
-            means[self._metric("ssim", sigma)] = MeanMetric(nan_strategy="disable")
-        return MetricCollection(means, compute_groups=False)
+        keys = [f"{metric}{place}" for place in range(len(self.test_sigma)) for metric in ("psnr", "ssim")]
+        return MetricCollection({key: MeanMetric(nan_strategy="disable") for key in keys}, compute_groups=False)
 
     @torch.no_grad()
     def update(self, metrics: MetricCollection, model: nn.Module, inputs: Tensor, targets: Tensor, index: int) -> None:
-        for sigma in self.test_sigma:
+        for place, sigma in enumerate(self.test_sigma):
             psnr, ssim = quality(model(noisy_test_image(inputs, sigma, index)), targets)
-            metrics[self._metric("psnr", sigma)].update(psnr)
-            metrics[self._metric("ssim", sigma)].update(ssim)
+            metrics[f"psnr{place}"].update(psnr)
+            metrics[f"ssim{place}"].update(ssim)
 
     def summary(self, metrics: MetricCollection) -> dict[str, float]:
-        return {name: float(value) for name, value in metrics.compute().items()}
+        means = metrics.compute()
+        return {
+            self._named(metric, sigma): float(means[f"{metric}{place}"])
+            for place, sigma in enumerate(self.test_sigma)
+            for metric in ("psnr", "ssim")
+        }
 
     @torch.no_grad()
     def pictures(

@@ -33,15 +33,14 @@ def load_photographs(config: DataConfig) -> Data:
     The test images are camera, coins and coffee. Gray images become RGB by repetition.
     """
     channels = channels_of(config.color)
-    train = [_packaged_image(package, name, config.color) for package, name in TRAIN_PHOTOGRAPHS]
+
+    def train() -> Patches:
+        images = [_packaged_image(package, name, config.color) for package, name in TRAIN_PHOTOGRAPHS]
+        return Patches.of(images, config.patch_size, config.patches_per_epoch, config.augment)
+
     test = [_packaged_image(package, name, config.color) for package, name in TEST_PHOTOGRAPHS]
     names = tuple(name.split(".")[0] for _, name in TEST_PHOTOGRAPHS)
-    return Data(
-        train=Patches.of(train, config.patch_size, config.patches_per_epoch, config.augment),
-        test=WholeImages(tuple(test), names),
-        channels=channels,
-        classes=None,
-    )
+    return Data(train, WholeImages(tuple(test), names), channels, classes=None)
 
 
 def _packaged_image(package: str, name: str, color: str) -> torch.Tensor:
@@ -57,11 +56,10 @@ def load_digits(config: DataConfig) -> Data:
     pixels, labels = load(return_X_y=True)
     parts = train_test_split(pixels.reshape(-1, 1, 8, 8), labels, test_size=0.2, stratify=labels, random_state=0)
     train, test, train_labels, test_labels = (torch.from_numpy(part) for part in parts)
+    change = Jitter() if config.augment else None
     return Data(
-        train=LabelledImages(
-            train.byte(), train_labels.long(), 16.0, DIGITS_STATISTICS, Jitter() if config.augment else None
-        ),
-        test=LabelledImages(test.byte(), test_labels.long(), 16.0, DIGITS_STATISTICS),
+        lambda: LabelledImages(train.byte(), train_labels.long(), 16.0, DIGITS_STATISTICS, change),
+        LabelledImages(test.byte(), test_labels.long(), 16.0, DIGITS_STATISTICS),
         channels=1,
         classes=tuple(str(digit) for digit in range(10)),
     )

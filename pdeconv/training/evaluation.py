@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pdeconv.training.data import Source
+from pdeconv.training.state import random_state, set_random_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -35,7 +36,7 @@ def evaluate(
     spare = task.metrics().to(device) if own else metrics
     taken = own if len(own) == rounds else [*own, firsts[0]]
     batches = [(torch.arange(first, min(first + size, len(source))), 0) for first in taken]
-    was_training = model.training
+    was_training, random = model.training, random_state(device)
     model.eval()
     with torch.no_grad():
         for place, (inputs, targets) in enumerate(source.iterate(batches)):
@@ -44,4 +45,5 @@ def evaluate(
     if not own:
         metrics.reset()
     model.train(was_training)
+    set_random_state(random, device)  # training goes on as if it had not been interrupted
     return metrics, task.summary(metrics)

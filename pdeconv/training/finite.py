@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import step_folder, steps_present
@@ -18,6 +20,7 @@ from pdeconv.training.sampling import Batches
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from pdeconv.training.config import TrainConfig
     from pdeconv.training.data import Source
     from pdeconv.training.tasks import Task
 
@@ -38,6 +41,7 @@ class FiniteGuard:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        self._weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         self._broken = torch.zeros((), device=device)
         self._sound = torch.zeros((), device=device)
         if all(group.get("fused") for group in optimizer.param_groups):
@@ -53,11 +57,16 @@ class FiniteGuard:
 
     def look(self, accelerator: Accelerator, signal: int) -> Look:
         """Wait for the device, and tell all processes what happened on each since the last look."""
-        own = torch.stack((self._broken, self._sound, torch.full_like(self._sound, float(signal))))
+        spoilt = torch.stack([~torch.isfinite(local_part(weight)).all() for weight in self._weights]).any()
+        own = torch.stack((self._broken, self._sound, spoilt.float(), torch.full_like(self._sound, float(signal))))
         self._sound.zero_()
         rows = [tuple(row) for row in accelerator.gather(own[None]).tolist()]  # type: ignore[union-attr]
-        broken = [(int(sound), process) for process, (bad, sound, _) in enumerate(rows) if bad]
-        return Look(signal=int(max(row[2] for row in rows)), broken=min(broken) if broken else None)
+        broken = [(int(sound), process) for process, (bad, sound, *_) in enumerate(rows) if bad]
+        return Look(
+            signal=int(max(row[3] for row in rows)),
+            broken=min(broken) if broken else None,
+            spoilt=any(row[2] for row in rows),
+        )
 
 
 @dataclass(frozen=True)
@@ -65,10 +74,18 @@ class Look:
     """What a look found: the signal that some process got, or 0; and where the loss was not finite.
 
     ``broken`` is (good steps since the look before, process), of the process on which it broke first, or None.
+    ``spoilt`` is whether some weight is not finite, as an update from a finite loss can leave it.
     """
 
     signal: int
     broken: tuple[int, int] | None
+    spoilt: bool
+
+
+def local_part(weight: Tensor) -> Tensor:
+    """The values of a weight that this process holds: all but for FSDP's shards."""
+    weight = weight.detach()
+    return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
 def first_non_finite(model: nn.Module, compute_loss: Callable[[], Tensor]) -> str:
@@ -105,22 +122,32 @@ def first_non_finite(model: nn.Module, compute_loss: Callable[[], Tensor]) -> st
 
 
 def report_non_finite(
+    look: Look,
+    looked: int,
     step: int,
-    culprit: int,
     task: Task,
     model: nn.Module,
     source: Source,
     batches: Batches,
-    folder: Path,
+    config: TrainConfig,
     accelerator: Accelerator,
 ) -> NoReturn:
-    """Make the batch of ``step`` again, find the layer, save the batch, and raise. All processes take part.
+    """Raise what a look found. All processes take part.
+
+    If it was a loss, its batch is made again and saved, and the layer is found: on the process on which it was so
+    first, as that is the one whose weights are still those of that step.
 
     Args:
-        step: the optimizer step whose loss was not finite, counted from 0.
-        culprit: the process on which it was so first; it is the one whose weights are still those of that step.
-        folder: of the run.
+        look: what was found.
+        looked: optimizer steps taken at the look before.
+        step: those taken now.
     """
+    folder = Path(config.run)
+    if look.broken is None:
+        bad = [name for name, weight in model.named_parameters() if not local_part(weight).isfinite().all()]
+        which = f"{bad[0]} and {len(bad) - 1} more" if len(bad) > 1 else "".join(bad) or "those of another process"
+        raise NonFiniteError(f"the weights are not finite after step {step}: {which}; {_advice(folder, config)}")
+    step, culprit = looked + look.broken[0], look.broken[1]
     indices, seed = batches.at_step(step)
     inputs, targets = source.batch(indices, seed)
     loss_seed = batches.loss_seed(step)
@@ -136,13 +163,31 @@ def report_non_finite(
         batch = {"inputs": inputs, "targets": targets, "indices": indices, "step": step}
         save_batch(path, batch | {"seed": batches.seed, "loss_seed": loss_seed, "first": batches.first})
     accelerator.wait_for_everyone()
-    good = steps_present(folder / "checkpoints")
-    last = step_folder(folder / "checkpoints", good[-1]) if good else "none yet"
     message = f"the loss of step {step} (epoch {step // batches.per_epoch + 1}) is not finite: {found}"
-    advice = "try a smaller optimizer.lr, optimizer.clip_norm 1.0, or precision no"
     if accelerator.process_index == culprit:
-        raise NonFiniteError(f"{message}; the batch is in {path}; last good checkpoint: {last}; {advice}")
+        raise NonFiniteError(f"{message}; the batch is in {path}; {_advice(folder, config)}")
     raise NonFiniteError(f"stopped, as process {culprit} found a loss that is not finite at step {step}")
+
+
+def require_result(summary: dict[str, float], headline: str, step: int, config: TrainConfig) -> None:
+    """Raise unless the metric that sums up a test is a number: weights may be finite, and yet too large to use.
+
+    Without this a run that diverges in its last step would end as if it had gone well.
+    """
+    if not summary[headline] > -math.inf:
+        advice = _advice(Path(config.run), config)
+        raise NonFiniteError(f"the network's output is not finite on the test set after step {step}; {advice}")
+
+
+def _advice(folder: Path, config: TrainConfig) -> str:
+    remedies = ["a smaller optimizer.lr"]
+    if config.optimizer.clip_norm is None:
+        remedies.append("optimizer.clip_norm 1.0")
+    if config.precision != "no":
+        remedies.append("precision no")
+    saved = steps_present(folder / "checkpoints")
+    branch = f" with --resume {step_folder(folder / 'checkpoints', saved[-1])}" if saved else ""
+    return f"try another --run{branch} and {' or '.join(remedies)}"
 
 
 def save_batch(path: Path, batch: dict[str, Tensor | int]) -> None:

@@ -69,13 +69,15 @@ def load_image_folder(config: DataConfig) -> Data:
     train_paths, train_labels = _labelled(root / "train", classes)
     test_paths, test_labels = _labelled(test_folder, classes)
     fits = (len(train_paths) + len(test_paths)) * 3 * side**2 <= config.memory_gib * 2**30
-    sources = []
-    for paths, labels in ((train_paths, train_labels), (test_paths, test_labels)):
+
+    def source(paths: list[Path], labels: list[int], change: ZoomAndFlip | CenterCrop) -> LabelledImages:
         files = SquareFiles(tuple(paths), side)
-        change = ZoomAndFlip(size) if config.augment and paths is train_paths else CenterCrop(size)
         pixels = files(torch.arange(len(paths))) if fits else files
-        sources.append(LabelledImages(pixels, torch.tensor(labels), 255.0, STATISTICS, change, config.workers))
-    return Data(sources[0], sources[1], 3, tuple(classes))
+        return LabelledImages(pixels, torch.tensor(labels), 255.0, STATISTICS, change, config.workers)
+
+    change = ZoomAndFlip(size) if config.augment else CenterCrop(size)
+    test = source(test_paths, test_labels, CenterCrop(size))
+    return Data(lambda: source(train_paths, train_labels, change), test, 3, tuple(classes))
 
 
 def _class_folders(folder: Path) -> list[str]:

@@ -1,6 +1,9 @@
 """Denoising on a user's own pictures: one folder to train on, one to test on."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from pdeconv.errors import PDEConvError
 from pdeconv.training.config import DataConfig
@@ -17,44 +20,37 @@ def load_images(config: DataConfig) -> Data:
     Otherwise they are decoded whenever a batch needs them, by ``workers`` processes.
     """
     channels = channels_of(config.color)
-    if config.train is None or config.test is None:
+    if config.test is None:
         raise PDEConvError("the data images needs two folders: give --data.train FOLDER and --data.test FOLDER")
-    train, test = list_images(config.train), list_images(config.test)
+    test = list_images(config.test)
+    sizes = tuple(image_size(path) for path in test)
+    names = _names(test, Path(config.test))
+    if _gib(sizes, channels) <= config.memory_gib:
+        whole = WholeImages(tuple(read_image(path, config.color) for path in test), names)
+    else:
+        whole = WholeImages(tuple(test), names, config.color, config.workers, sizes)
+    return Data(lambda: _patches(config, test, sizes), whole, channels, None)
+
+
+def _patches(config: DataConfig, test: list[Path], test_sizes: Sequence[tuple[int, int]]) -> Patches:
+    if config.train is None:
+        raise PDEConvError("the data images needs two folders: give --data.train FOLDER and --data.test FOLDER")
+    train = list_images(config.train)
     shared = {path.resolve() for path in train} & {path.resolve() for path in test}
     if shared:
         raise PDEConvError(
             f"{len(shared)} of the test images are training images too, {min(shared)} among them; "
             "give folders that do not overlap"
         )
-    train_sizes = [image_size(path) for path in train]
-    test_sizes = [image_size(path) for path in test]
-    needed = sum(height * width for height, width in train_sizes + test_sizes) * channels * 4 / BYTES_PER_GIB
-    names = _names(test, Path(config.test))
-    if needed <= config.memory_gib:
-        return Data(
-            Patches.of(
-                [read_image(path, config.color) for path in train],
-                config.patch_size,
-                config.patches_per_epoch,
-                config.augment,
-            ),
-            WholeImages(tuple(read_image(path, config.color) for path in test), names),
-            channels,
-            None,
-        )
-    import torch
+    sizes = [image_size(path) for path in train]
+    shape = config.patch_size, config.patches_per_epoch, config.augment
+    if _gib([*sizes, *test_sizes], channels_of(config.color)) <= config.memory_gib:
+        return Patches.of([read_image(path, config.color) for path in train], *shape)
+    return Patches(tuple(train), torch.tensor(sizes), *shape, config.color, config.workers)
 
-    patches = Patches(
-        tuple(train),
-        torch.tensor(train_sizes),
-        config.patch_size,
-        config.patches_per_epoch,
-        config.augment,
-        config.color,
-        config.workers,
-    )
-    whole = WholeImages(tuple(test), names, config.color, config.workers, tuple(test_sizes))
-    return Data(patches, whole, channels, None)
+
+def _gib(sizes: Sequence[tuple[int, int]], channels: int) -> float:
+    return sum(height * width for height, width in sizes) * channels * 4 / BYTES_PER_GIB
 
 
 def _names(paths: list[Path], folder: Path) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pdeconv.errors import PDEConvError
 from pdeconv.training.augmentation import jittered, shifted_and_flipped, zoomed_and_flipped
 from pdeconv.training.data import Source
 from pdeconv.training.image_files import in_color
@@ -118,14 +119,17 @@ def resized_square(image: Tensor, size: int) -> Tensor:
     return square[0].clamp(0, 1)
 
 
-class _Batches(Dataset[tuple[Tensor, Tensor]]):
+class _Batches(Dataset[tuple[Tensor, Tensor] | PDEConvError]):
     """A dataset whose items are whole batches, so that one worker makes a batch in one go."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
 
-    def __getitem__(self, which: tuple[Tensor, int]) -> tuple[Tensor, Tensor]:
-        return self.source.batch(*which)
+    def __getitem__(self, which: tuple[Tensor, int]) -> tuple[Tensor, Tensor] | PDEConvError:
+        try:
+            return self.source.batch(*which)
+        except PDEConvError as error:  # raised here, it would arrive as the text of this process's traceback
+            return error
 
 
 def read_ahead(source: Source, batches: Iterable[tuple[Tensor, int]], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -134,4 +138,8 @@ def read_ahead(source: Source, batches: Iterable[tuple[Tensor, int]], workers: i
         yield from (source.batch(indices, seed) for indices, seed in batches)
         return
     generator = torch.Generator().manual_seed(0)  # else the loader would draw from, and so change, the run's own stream
-    yield from DataLoader(_Batches(source), batch_size=None, sampler=batches, num_workers=workers, generator=generator)
+    loader = DataLoader(_Batches(source), batch_size=None, sampler=batches, num_workers=workers, generator=generator)
+    for batch in loader:
+        if isinstance(batch, PDEConvError):
+            raise batch
+        yield batch

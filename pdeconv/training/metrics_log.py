@@ -11,30 +11,33 @@ from pdeconv.training.durable import replace_text
 
 
 class MetricsLog:
-    """Appends to ``metrics.jsonl`` (and to TensorBoard files), starting with what was known at ``step``.
+    """Appends to ``metrics.jsonl`` (and to TensorBoard files), of which only the lines ``past`` are kept at first.
 
-    Lines of later steps, left by a run that was killed after its last checkpoint, are dropped: the file reads as that
-    of one uninterrupted run.
+    Others, left by a run that was killed after its last checkpoint, go: the file reads as if it had not been.
     """
 
-    def __init__(self, folder: Path, step: int, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, past: list[dict[str, Any]], tensorboard: bool) -> None:
         self.path = folder / "metrics.jsonl"
-        kept = [line for line in read_metrics(self.path) if line["step"] <= step]
-        if step or self.path.exists():
-            replace_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._writer = _summary_writer(folder / "tensorboard", step) if tensorboard else None
+        if past or self.path.exists():
+            replace_text(self.path, "".join(json.dumps(line) + "\n" for line in past))
+        last = past[-1]["step"] if past else 0
+        self._writer = _summary_writer(folder / "tensorboard", last) if tensorboard else None
 
-    def append(self, kind: str, step: int, epoch: int, values: dict[str, float]) -> None:
-        """Add a line and wait until it is on the disk. ``kind`` is "train" or "test"."""
-        line: dict[str, Any] = {"kind": kind, "step": step, "epoch": epoch}
-        line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+    def append(self, step: int, epoch: int, lines: dict[str, dict[str, float]]) -> None:
+        """Add the lines of an epoch by kind, "train" and "test", at once, and wait until they are on the disk."""
+        text = ""
+        for kind, values in lines.items():
+            line: dict[str, Any] = {"kind": kind, "step": step, "epoch": epoch}
+            line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+            text += json.dumps(line) + "\n"
         with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(f"{kind}/{name}", value, step)
+            for kind, values in lines.items():
+                for name, value in values.items():
+                    self._writer.add_scalar(f"{kind}/{name}", value, step)
             self._writer.flush()
 
 

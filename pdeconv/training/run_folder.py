@@ -1,13 +1,14 @@
 """The folder of a run: opened only when nothing in it would be lost, with its configuration beside its results."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pdeconv.errors import PDEConvError
-from pdeconv.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, steps_present
+from pdeconv.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, step_folder, steps_present
 from pdeconv.training.config import TrainConfig
 from pdeconv.training.durable import replace_text
 
@@ -28,6 +29,17 @@ FREE_ON_RESUME = {
     "denoising.compare",
 }
 """Keys that may differ between a run and its continuation: the weights do not depend on them."""
+FREE_ON_BRANCH = FREE_ON_RESUME | {
+    "epochs",
+    "precision",
+    "compile",
+    "channels_last",
+    "optimizer.lr",
+    "optimizer.schedule",
+    "optimizer.warmup",
+    "optimizer.clip_norm",
+}
+"""Keys that may differ in a run that branches off from a checkpoint of another."""
 
 
 def as_plain(config: TrainConfig) -> dict[str, Any]:
@@ -44,6 +56,11 @@ def find_start(config: TrainConfig) -> tuple[Checkpoint | None, list[str]]:
     folder = Path(config.run)
     if folder.exists() and not folder.is_dir():
         raise PDEConvError(f"run: {config.run!r} is a file; give a folder with --run")
+    present = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not (present.is_dir() and os.access(present, os.W_OK | os.X_OK)):
+        raise PDEConvError(
+            f"run: cannot create {config.run!r}, as {str(present)!r} takes no files; choose another --run"
+        )
     occupied = folder.is_dir() and any(path.name != CONFIG_BEING_WRITTEN for path in folder.iterdir())
     if config.resume is None:
         if occupied:
@@ -61,9 +78,9 @@ def _find_newest(config: TrainConfig, folder: Path) -> tuple[Checkpoint | None, 
     saved = folder / "config.yaml"
     checkpoint, warnings = newest_checkpoint(folder / "checkpoints")
     if checkpoint is not None:
-        _require_same(config, checkpoint.training["config"])
+        _require_same(config, checkpoint.training["config"], FREE_ON_RESUME)
     elif saved.is_file():
-        _require_same(config, yaml.safe_load(saved.read_text()))
+        _require_same(config, yaml.safe_load(saved.read_text()), FREE_ON_RESUME)
     else:
         raise PDEConvError(f"{config.run!r} is not empty, and no run is in it to resume; choose another --run")
     return checkpoint, warnings
@@ -71,8 +88,15 @@ def _find_newest(config: TrainConfig, folder: Path) -> tuple[Checkpoint | None, 
 
 def _find_given(config: TrainConfig, folder: Path, occupied: bool) -> Checkpoint:
     path = Path(config.resume or "").resolve()
+    if (path / "checkpoints").is_dir() or path.name == "checkpoints":
+        run = path.parent if path.name == "checkpoints" else path
+        raise PDEConvError(
+            f"resume: {config.resume} is a whole run, not one checkpoint: continue it with "
+            f"--config {run / 'config.yaml'} --resume auto, or branch off into another --run from a checkpoint"
+        )
     checkpoint = read_checkpoint(path)
-    if path.parent == (folder / "checkpoints").resolve():
+    own = path.parent == (folder / "checkpoints").resolve()
+    if own:
         newest = steps_present(folder / "checkpoints")[-1]
         if checkpoint.step != newest:
             raise PDEConvError(
@@ -81,16 +105,47 @@ def _find_given(config: TrainConfig, folder: Path, occupied: bool) -> Checkpoint
             )
     elif occupied:
         raise PDEConvError(f"the run folder {config.run!r} is not empty and is never overwritten: choose another --run")
-    _require_same(config, checkpoint.training["config"])
+    _require_same(config, checkpoint.training["config"], FREE_ON_RESUME if own else FREE_ON_BRANCH)
     return checkpoint
 
 
-def _require_same(config: TrainConfig, saved: dict[str, Any]) -> None:
+def _require_same(config: TrainConfig, saved: dict[str, Any], free: set[str]) -> None:
     new, old = _flat(as_plain(config)), _flat(_plain(saved))
-    differing = [key for key in sorted(new | old) if key not in FREE_ON_RESUME and new.get(key) != old.get(key)]
-    if differing:
-        changes = ", ".join(f"{key} (was {old.get(key)!r}, now {new.get(key)!r})" for key in differing)
-        raise PDEConvError(f"cannot resume with another configuration: {changes}; give the old one, or another --run")
+    differing = [key for key in sorted(new | old) if key not in free and new.get(key) != old.get(key)]
+    if not differing:
+        return
+    changes = ", ".join(f"{key} (was {old.get(key)!r}, now {new.get(key)!r})" for key in differing)
+    if free == FREE_ON_RESUME and FREE_ON_BRANCH.issuperset(differing):
+        advice = "give the old one, or branch off: --resume CHECKPOINT with another --run"
+    else:
+        advice = "give the old one, or start another --run"
+    raise PDEConvError(f"cannot resume with another configuration: {changes}; {advice}")
+
+
+def require_same_data(found: dict[str, Any], checkpoint: Checkpoint | None) -> list[str]:
+    """Compare the ``fingerprint`` of the data with that of a checkpoint; returns warnings.
+
+    Raises:
+        PDEConvError: the number of training samples differs, and with it the steps of an epoch.
+    """
+    known = found if checkpoint is None else checkpoint.training["data"]
+    if found["train"] != known["train"]:
+        raise PDEConvError(
+            f"cannot resume with other data: the checkpoint saw {known['train']} training samples an epoch, "
+            f"now there are {found['train']}; give the old data, or start another --run"
+        )
+    return [] if found == known else ["the images are not those that the checkpoint was trained and tested on"]
+
+
+def require_unfinished(config: TrainConfig, checkpoint: Checkpoint | None, total: int) -> None:
+    """Refuse to branch off from the end of a finished run with nothing left to train."""
+    if checkpoint is None or checkpoint.step < total:
+        return
+    if not step_folder(Path(config.run) / "checkpoints", checkpoint.step).exists():
+        raise PDEConvError(
+            f"nothing to train: the checkpoint of step {checkpoint.step} is the end of {config.epochs} epochs; "
+            "raise --epochs, or measure it with evaluate.py"
+        )
 
 
 def prepare_folder(config: TrainConfig) -> None:

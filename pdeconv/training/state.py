@@ -1,5 +1,6 @@
 """From the living objects of a run to a checkpoint and back, in the same form whether compiled, DDP or FSDP."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from pdeconv.training.checkpoint import Checkpoint
+from pdeconv.training.config import TrainConfig
 from pdeconv.training.optimization import WeightAverage
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -24,13 +26,62 @@ GIVEN_WHOLE = StateDictOptions(full_state_dict=True)
 
 @dataclass
 class Position:
-    """How far a run is: optimizer steps taken, the loss summed and the seconds spent in this epoch, the best so far."""
+    """How far a run is.
+
+    Args:
+        loss_sum: the losses of this epoch's steps, summed.
+        step: optimizer steps taken.
+        seconds: spent on this epoch's steps.
+        epochs: those finished: trained, saved, and their lines in metrics.jsonl.
+        best: the highest headline metric, or None.
+        best_step: the step that reached it.
+    """
 
     loss_sum: Tensor
     step: int = 0
     seconds: float = 0.0
+    epochs: int = 0
     best: float | None = None
     best_step: int | None = None
+
+    def look_back(
+        self, lines: list[dict[str, Any]], saved: list[int], headline: str, config: TrainConfig, per_epoch: int
+    ) -> list[dict[str, Any]]:
+        """Take the finished epochs and the best one from ``metrics.jsonl``; returns the lines that hold at this step.
+
+        An epoch whose steps are all taken, but whose lines are missing, was cut short while it was measured.
+
+        Args:
+            lines: of ``metrics.jsonl``.
+            saved: steps that have a checkpoint, one of which is the best.
+            headline: the metric that decides.
+            config: of the run.
+            per_epoch: steps in an epoch.
+        """
+        epochs, started = divmod(self.step, per_epoch)
+        if not started and epochs:
+            last = "test" if config.evaluates(epochs - 1) else "train"
+            epochs -= not any(line["epoch"] == epochs and line["kind"] == last for line in lines)
+        lines = [line for line in lines if line["epoch"] <= epochs]
+        for line in lines:
+            result = line.get(headline)
+            if result is not None and line["step"] in saved and (self.best is None or result > self.best):
+                self.best, self.best_step = result, line["step"]
+        if self.step == epochs * per_epoch:
+            self.start_epoch(epochs)
+        self.epochs = epochs
+        return lines
+
+    def start_epoch(self, epochs: int) -> None:
+        """Begin an epoch, ``epochs`` of them being finished."""
+        self.epochs, self.loss_sum, self.seconds = epochs, torch.zeros_like(self.loss_sum), 0.0
+
+    def is_best(self, result: float) -> bool:
+        """Take in the headline metric of this step; whether it is the best so far."""
+        if not math.isfinite(result) or (self.best is not None and result <= self.best):
+            return False
+        self.best, self.best_step = result, self.step
+        return True
 
 
 def model_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -72,8 +123,6 @@ class TrainingState:
         training = {
             "step": position.step,
             "seconds": position.seconds,
-            "best": position.best,
-            "best_step": position.best_step,
             "optimizer": optimizer,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "processes": processes,
@@ -100,8 +149,6 @@ class TrainingState:
             loss_sum=loss_sum.to(self.accelerator.device),
             step=training["step"],
             seconds=training["seconds"],
-            best=training["best"],
-            best_step=training["best_step"],
         )
 
 

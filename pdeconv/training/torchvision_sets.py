@@ -61,13 +61,13 @@ def load_torchvision_set(config: DataConfig) -> Data:
     """CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST, SVHN or STL-10 from below ``root``, fetched on ``download``."""
     chosen = SETS[config.name]
     change = ShiftAndFlip(chosen.flip) if config.augment else None
-    sources, classes = [], chosen.classes
-    for train in (True, False):
-        dataset = _opened(config, chosen, train)
-        pixels, labels = _tensors(dataset)
-        classes = classes or tuple(dataset.classes)
-        sources.append(LabelledImages(pixels, labels, 255.0, chosen.statistics, change if train else None))
-    return Data(sources[0], sources[1], len(chosen.statistics[0]), classes)
+    tested = _opened(config, chosen, train=False)
+
+    def train() -> LabelledImages:
+        return LabelledImages(*_tensors(_opened(config, chosen, train=True)), 255.0, chosen.statistics, change)
+
+    test = LabelledImages(*_tensors(tested), 255.0, chosen.statistics)
+    return Data(train, test, len(chosen.statistics[0]), chosen.classes or tuple(tested.classes))
 
 
 def _opened(config: DataConfig, chosen: TorchvisionSet, train: bool) -> Any:

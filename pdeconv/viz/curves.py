@@ -36,6 +36,8 @@ def curves_figure(records: Sequence[Mapping[str, Any]], headline: str) -> Figure
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        if all(record.get("epoch") == 1 for record in records):
+            axes.set_xlim(0, 2)  # a single point, which would be magnified until its epoch is a fraction
         axes.grid(axis="y", color=FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(which="both", length=0)

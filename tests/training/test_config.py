@@ -28,6 +28,7 @@ def test_values_of_every_kind():
     assert config.denoising.sigma == (5.0, 50.0) and config.denoising.test_sigma == [15.0, 25.0]
     assert config.ema == 0.99 and config.data.augment is False and config.optimizer.lr == 1.0
     assert parse_config(NEEDED).denoising.sigma == 25.0
+    assert parse_config([*NEEDED, "--denoising.test_sigma", "30"]).denoising.test_sigma == 30.0
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,12 @@ def test_values_of_every_kind():
         (["--precision", "fp8"], "precision: expected one of no, bf16, fp16, got 'fp8'"),
         (["--model", "x"], "model: expected keys and values, such as model.name"),
         (["--epochs", "0"], "epochs: expected 1 or more, got 0"),
+        (["--seed", "99999999999999999999"], "seed: expected a whole number from 0 to 2**32 - 1"),
+        (
+            ["--denoising.test_sigma", "[25, 25]"],
+            "test_sigma: expected at least one level, each 0 or more and different",
+        ),
+        (["--classification.label_smoothing", "1"], "label_smoothing: expected 0 to below 1, got 1.0"),
         (["--ema", "1.5"], "ema: expected between 0 and 1, got 1.5"),
         (["--optimizer.clip_norm", "-1"], "optimizer.clip_norm: expected more than 0, got -1.0"),
         (["--denoising.sigma", "[50, 5]"], "sigma: expected 0 or more, or a range [low, high], got (50.0, 5.0)"),
@@ -68,6 +75,11 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, expected, capsys):
 def test_a_mistake_in_the_file_is_one_line(text, expected, capsys, tmp_path):
     (tmp_path / "c.yaml").write_text(text)
     assert expected in refused(capsys, ["--config", str(tmp_path / "c.yaml"), *NEEDED])
+
+
+def test_a_file_that_is_no_text_is_one_line(capsys, tmp_path):
+    (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "c.yaml is not a text file" in refused(capsys, ["--config", str(tmp_path / "c.yaml"), *NEEDED])
 
 
 def test_what_is_missing_is_named(capsys):

@@ -193,11 +193,29 @@ def test_worker_processes_give_the_same_batches_in_order(picture_folders: Path) 
     assert all(torch.equal(one, source.batch(*which)[0]) for one, which in zip(made, batches, strict=True))
 
 
+def test_measuring_needs_no_training_pictures(picture_folders: Path) -> None:
+    for gone in (None, str(picture_folders / "gone")):
+        data = load_data(image_config(picture_folders, train=gone), "denoising", 0)
+        assert len(data.test) == 2
+        with pytest.raises(PDEConvError, match=r"--data\.train FOLDER|gone"):
+            _ = data.train
+
+
+def test_a_bad_picture_in_a_worker_process_is_one_line(picture_folders: Path) -> None:
+    config = image_config(picture_folders, memory_gib=0.0, workers=1)
+    source = load_data(config, "denoising", 0).train
+    for path in source.pixels:  # pyright: ignore[reportAttributeAccessIssue]
+        path.write_bytes(b"bad")
+    with pytest.raises(PDEConvError, match=r"^cannot read the image [^\n]*$"):
+        list(source.iterate(iter([(torch.arange(4), 0)])))
+
+
 def test_mistakes_in_picture_folders_are_explained(picture_folders: Path) -> None:
     with pytest.raises(PDEConvError, match=r"--data\.train FOLDER"):
         load_data(DataConfig("images", train="x"), "denoising", 0)
+    overlapping = load_data(image_config(picture_folders, test=str(picture_folders)), "denoising", 0)
     with pytest.raises(PDEConvError, match="training images too"):
-        load_data(image_config(picture_folders, test=str(picture_folders)), "denoising", 0)
+        _ = overlapping.train
     with pytest.raises(PDEConvError, match="patch_size"):
         load_data(image_config(picture_folders, patch_size=0), "denoising", 0)
     (picture_folders / "test" / "bad.png").write_bytes(b"bad")
@@ -245,7 +263,7 @@ def test_mistakes_in_class_folders_are_explained(class_folders: Path, tmp_path: 
     def load(root: Path | None) -> None:
         load_data(
             DataConfig("image_folder", root=None if root is None else str(root), image_size=16), "classification", 0
-        )
+        ).load_train()
 
     with pytest.raises(PDEConvError, match=r"--data\.root"):
         load(None)

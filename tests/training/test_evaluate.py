@@ -8,6 +8,7 @@ import torch
 from toy_run import ROOT, ToyNet, run_toy
 
 import evaluate
+from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pdeconv.training.command_line import run_program
 from pdeconv.training.config import parse_config
@@ -62,9 +63,13 @@ def test_a_picture_is_classified(monkeypatch, tmp_path, capsys):
     folder = write_checkpoint(tmp_path, Checkpoint(dict(network.state_dict()), None, about))
     monkeypatch.setattr(evaluate, "build_network", lambda config, channels, classes: network)
     write_image(tmp_path / "digit.png", torch.rand(1, 20, 20))
-    assert evaluate.main(["--checkpoint", str(folder), "--image", str(tmp_path / "digit.png")]) == 0
+    picture = ["--image", str(tmp_path / "digit.png"), "--output", str(tmp_path / "out")]
+    assert evaluate.main([str(folder), *picture]) == 0
     text = capsys.readouterr().out
     assert text.count("%") == 5 and any(name in text for name in names)
+    assert read_image(tmp_path / "out" / "digit_class.png", "rgb").shape[0] == 3
+    with pytest.raises(PDEConvError, match="only a denoiser takes noise"):
+        evaluate.main([str(folder), "--image", str(tmp_path / "digit.png"), "--add_noise", "25"])
 
 
 def test_a_real_run_from_configuration_to_picture(tmp_path):
@@ -88,6 +93,23 @@ def test_an_unknown_model_is_one_line_and_leaves_no_folder(tmp_path, capsys):
     err = capsys.readouterr().err
     assert stopped.value.code == 2 and err.count("\n") == 1 and not (tmp_path / "w").exists()
     assert "did you mean 'reaction_diffusion_denoiser'?" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "missing: checkpoint; usage: runs/NAME"),
+        (["r", "--batch_size", "0"], "batch_size: expected 1 or more, got 0"),
+        (["r", "--add_noise", "-1", "--image", "i"], "add_noise: expected 0 or more, got -1"),
+        (["r", "--add_noise", "25"], "add_noise: give an --image"),
+        (["r", "--output", __file__], "is a file; give a folder"),
+    ],
+)
+def test_a_slip_is_one_line(arguments, expected, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_program("evaluate.py", lambda: evaluate.main(arguments))
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2 and err.count("\n") == 1 and expected in err
 
 
 def test_a_missing_checkpoint_or_image_is_one_line(run, toy, capsys):

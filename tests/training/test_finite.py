@@ -44,6 +44,21 @@ def test_the_step_is_found_between_two_looks(tmp_path):
     assert messages[0] == messages[1] and "weights" not in messages[0]
 
 
+def test_weights_that_the_last_update_spoils_are_not_saved(tmp_path):
+    options = ("--epochs", "1", "--batch_size", "40", "--optimizer.lr", "1e30", "--optimizer.weight_decay", "1e30")
+    outcome = run_toy(tmp_path / "run", *options, "--optimizer.schedule", "constant")
+    assert outcome.status == 1 and "the weights are not finite after step 1: " in outcome.text.splitlines()[-1]
+    assert "a smaller optimizer.lr or optimizer.clip_norm 1.0" in outcome.text and "Traceback" not in outcome.text
+    assert not steps_present(tmp_path / "run" / "checkpoints")
+
+
+def test_a_test_without_a_result_is_no_success(tmp_path):
+    options = ("--epochs", "1", "--batch_size", "40", "--optimizer.name", "sgd", "--optimizer.lr", "1e30")
+    outcome = run_toy(tmp_path / "run", *options, "--optimizer.schedule", "constant")
+    assert outcome.status == 1 and "output is not finite on the test set after step 1" in outcome.text.splitlines()[-1]
+    assert "to open" not in outcome.text and "Traceback" not in outcome.text
+
+
 def test_an_unstable_step_is_its_own_message(tmp_path):
     outcome = run_toy(tmp_path / "run", TOY_UNSTABLE="1")
     assert outcome.status == 1

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,53 @@ def test_branching_off_from_a_checkpoint(whole, tmp_path):
     assert run_toy(run, "--resume", str(older)).status == 0
     weights, branched = (read_checkpoint(folder / "checkpoints" / newest.name).model for folder in (whole[0], run))
     assert all(torch.equal(weights[key], branched[key]) for key in weights)
+
+
+def test_a_branch_may_learn_otherwise_and_longer(whole, tmp_path):
+    """What the advice after a loss that is not finite asks for; and a finished run that goes on."""
+    newest = max((whole[0] / "checkpoints").glob("step_*"))
+    outcome = run_toy(tmp_path / "none", "--resume", str(newest))
+    assert outcome.status == 2 and "raise --epochs" in outcome.text and not (tmp_path / "none").exists()
+    run = tmp_path / "longer"
+    options = ("--epochs", "4", "--optimizer.lr", "0.001", "--optimizer.clip_norm", "1")
+    assert run_toy(run, "--resume", str(newest), *options).status == 0
+    assert [line["epoch"] for line in read_metrics(run / "metrics.jsonl")] == [3, 3, 4, 4]
+    assert steps_present(run / "checkpoints")[-1] == 20
+    outcome = run_toy(tmp_path / "other", "--resume", str(newest), "--seed", "4")
+    assert outcome.status == 2 and "seed (was 0, now 4)" in outcome.text
+
+
+def test_a_run_folder_is_no_checkpoint(whole, tmp_path):
+    for path in (whole[0], whole[0] / "checkpoints"):
+        outcome = run_toy(tmp_path / "run", "--resume", str(path))
+        assert outcome.status == 2 and "is a whole run, not one checkpoint" in outcome.text
+
+
+def test_other_data_is_noticed(whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole[0], run, symlinks=True)
+    outcome = run_toy(run, *EVERY, TOY_TRAINING="39")
+    assert outcome.status == 2 and "saw 40 training samples an epoch, now there are 39" in outcome.text
+    outcome = run_toy(run, *EVERY, TOY_BAD_SAMPLE="5")
+    assert outcome.status == 0 and "warning: the images are not those" in outcome.text
+
+
+def test_a_run_that_cannot_be_written_is_refused_early(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    outcome = run_toy(tmp_path / "run", "--run", str(tmp_path / "file" / "run"))
+    assert outcome.status == 2 and "takes no files" in outcome.text and outcome.text.count("\n") == 1
+
+
+def test_a_signal_while_the_last_epoch_is_measured(whole, tmp_path):
+    """The epoch is saved before it is measured; the run stops at once, and measures when it goes on."""
+    run = ToyRun(tmp_path / "run", "--resume", "auto", TOY_SLOW_TEST="20")
+    wait_for(lambda: 15 in steps_present(tmp_path / "run" / "checkpoints"))
+    time.sleep(0.3)
+    run.signal(signal.SIGTERM)
+    outcome = run.outcome()
+    assert outcome.status == 143 and "saved at step 15 of 15" in outcome.text, outcome.text
+    assert run_toy(tmp_path / "run", "--resume", "auto").status == 0
+    assert without_times(tmp_path / "run") == without_times(whole[0])
 
 
 def test_the_saved_configuration_reruns_as_it_is(whole, tmp_path):

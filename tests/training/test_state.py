@@ -14,7 +14,7 @@ from torch import nn
 from toy_run import ToyNet
 
 from pdeconv.training.checkpoint import digest, read_checkpoint, write_checkpoint
-from pdeconv.training.config import OptimizerConfig
+from pdeconv.training.config import OptimizerConfig, parse_config
 from pdeconv.training.optimization import WeightAverage, build_optimizer
 from pdeconv.training.state import Position, TrainingState, model_weights
 
@@ -57,7 +57,7 @@ def test_compiled_has_the_names_of_plain(name, eager_backend):
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_what_is_written_is_what_is_restored(name, tmp_path):
     state = trained(lambda module: module, name)
-    position = Position(torch.tensor(1.5), step=7, seconds=2.5, best=30.0, best_step=5)
+    position = Position(torch.tensor(1.5), step=7, seconds=2.5)
     torch.manual_seed(11)
     content = state.capture(position, {"config": {"seed": 3, "sigma": [5.0, 50.0]}})
     following = torch.rand(3)
@@ -67,7 +67,7 @@ def test_what_is_written_is_what_is_restored(name, tmp_path):
     for parameter in other.model.parameters():
         nn.init.ones_(parameter)
     again = other.restore(read)
-    assert (again.step, again.seconds, again.best, again.best_step) == (7, 2.5, 30.0, 5) and again.loss_sum == 1.5
+    assert (again.step, again.seconds) == (7, 2.5) and again.loss_sum == 1.5
     assert torch.equal(torch.rand(3), following)
     repeated = other.capture(again, {"config": {"seed": 3, "sigma": [5.0, 50.0]}})
     assert repeated is not None and repeated.ema is not None and content.ema is not None
@@ -75,6 +75,30 @@ def test_what_is_written_is_what_is_restored(name, tmp_path):
         assert all(torch.equal(first[key], second[key]) for key in first)
     assert digest(content.training["optimizer"]) == digest(repeated.training["optimizer"])  # tuples come back as lists
     assert any(not torch.equal(content.model[key], content.ema[key]) for key in content.ema)
+
+
+def test_a_position_looks_back_at_what_was_measured():
+    """Three steps an epoch, every second evaluated: what counts is what the step and the checkpoints vouch for."""
+    arguments = ["--task", "denoising", "--model.name", "m", "--data.name", "photographs", "--run", "r"]
+    config = parse_config([*arguments, "--evaluate_every", "2", "--epochs", "5"])
+    lines = [{"kind": "train", "epoch": epoch, "step": 3 * epoch} for epoch in range(1, 5)]
+    lines += [
+        {"kind": "test", "epoch": 2, "step": 6, "psnr": 30.0},
+        {"kind": "test", "epoch": 4, "step": 12, "psnr": 31.0},
+    ]
+    expected = {0: (0, None), 3: (1, None), 5: (1, None), 6: (2, 6), 8: (2, 6), 12: (4, 12)}
+    for step, (epochs, best) in expected.items():
+        position = Position(torch.tensor(1.5), step, 2.5)
+        kept = position.look_back(lines, [6, 9, 12], "psnr", config, per_epoch=3)
+        assert (position.epochs, position.best_step) == (epochs, best), step
+        assert {line["epoch"] for line in kept} == set(range(1, epochs + 1))
+        assert position.loss_sum == (0.0 if step == 3 * epochs else 1.5)
+    unmeasured = Position(torch.tensor(1.5), 12, 2.5)
+    unmeasured.look_back(lines[:-1], [6, 9, 12], "psnr", config, per_epoch=3)
+    assert (unmeasured.epochs, unmeasured.best_step, float(unmeasured.loss_sum)) == (3, 6, 1.5)
+    pruned = Position(torch.tensor(0.0), 12, 0.0)
+    pruned.look_back(lines, [9, 12], "psnr", config, per_epoch=3)
+    assert pruned.best_step == 12 and pruned.is_best(32.0) and not pruned.is_best(float("nan"))
 
 
 def test_the_average_is_swapped_in_and_out_again():

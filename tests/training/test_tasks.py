@@ -59,7 +59,7 @@ def smooth_images() -> tuple[Tensor, ...]:
 @pytest.fixture
 def pictures() -> Data:
     images = smooth_images()
-    return Data(Patches.of(images, 16, 8, True), WholeImages(images, ("ramp", "saddle")), 1, None)
+    return Data(lambda: Patches.of(images, 16, 8, True), WholeImages(images, ("ramp", "saddle")), 1, None)
 
 
 def test_the_named_task_is_made(pictures: Data) -> None:
@@ -71,7 +71,7 @@ def test_the_named_task_is_made(pictures: Data) -> None:
     config.classification = ClassificationConfig(label_smoothing=0.1, mixup=0.2)
     with pytest.raises(PDEConvError, match="no classes"):
         create_task(config, pictures)
-    task = create_task(config, Data(pictures.train, pictures.test, 1, ("a", "b")))
+    task = create_task(config, Data(pictures.load_train, pictures.test, 1, ("a", "b")))
     assert isinstance(task, Classification) and (task.label_smoothing, task.mixup) == (0.1, 0.2)
 
 
@@ -142,13 +142,13 @@ def test_denoising_loss_is_the_mean_squared_error(pictures: Data) -> None:
 
 
 def test_denoising_metrics_are_means_over_images(pictures: Data) -> None:
-    task = Denoising(25, [15, 50])
+    task = Denoising(25, [12.5, 50])
     metrics = task.metrics()
     expected: dict[str, list[float]] = {}
     for index in range(2):
         clean, target = pictures.test.batch(torch.tensor([index]), 0)
         task.update(metrics, Blur(), clean, target, index)
-        for sigma in (15, 50):
+        for sigma in (12.5, 50):
             psnr, ssim = quality(Blur()(noisy_test_image(clean, sigma, index)), clean)
             expected.setdefault(f"psnr_{sigma}", []).append(psnr.item())
             expected.setdefault(f"ssim_{sigma}", []).append(ssim.item())
@@ -224,7 +224,7 @@ def test_pictures_of_classification(tmp_path: Path) -> None:
     images = LabelledImages(torch.randint(256, (6, 1, 8, 8)).byte(), torch.arange(6) % 3, 255.0, ((0.5,), (0.5,)))
     task, metrics = Classification("abc"), Classification("abc").metrics()
     task.update(metrics, Linear(3), *images.batch(torch.arange(6), 0), 0)
-    paths = task.pictures(Linear(3), Data(images, images, 1, ("a", "b", "c")), metrics, tmp_path, "cpu")
+    paths = task.pictures(Linear(3), Data(lambda: images, images, 1, ("a", "b", "c")), metrics, tmp_path, "cpu")
     assert [path.name for path in paths] == ["confusion.png", "evolution.png"]
     assert all(path.stat().st_size > 5_000 for path in paths)
 

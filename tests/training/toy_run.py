@@ -68,6 +68,7 @@ class ToySource:
 
 class ToyTask:
     headline = "psnr"
+    tested = 0
 
     def loss(self, model, inputs, targets, seed, first=0):
         noise = torch.stack([_noise(seed + first + place) for place in range(len(inputs))])
@@ -79,6 +80,9 @@ class ToyTask:
 
     def update(self, metrics, model, inputs, targets, index):
         noise = torch.stack([_noise(index + place) for place in range(len(inputs))])
+        if "TOY_SLOW_TEST" in os.environ and self.tested == 2:
+            time.sleep(float(os.environ["TOY_SLOW_TEST"]))
+        self.tested += 1
         errors = (model(inputs + noise) - targets).square().flatten(1).mean(1)
         metrics.update(-10 * errors.log10())
 
@@ -100,7 +104,8 @@ def toy_data(config, task, seed):
     images = torch.rand(47, 1, 6, 6, generator=torch.Generator().manual_seed(5))
     if "TOY_BAD_SAMPLE" in os.environ:
         images[int(os.environ["TOY_BAD_SAMPLE"])] = float("inf")
-    return Data(ToySource(images[:40]), ToySource(images[40 : 40 + int(os.environ.get("TOY_TESTS", "7"))]), 1, None)
+    test = ToySource(images[40 : 40 + int(os.environ.get("TOY_TESTS", "7"))])
+    return Data(lambda: ToySource(images[: int(os.environ.get("TOY_TRAINING", "40"))]), test, 1, None)
 
 
 def toy_network(config, channels, classes):
