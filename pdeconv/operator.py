@@ -92,6 +92,7 @@ class Operator(ABC):
 
     Attributes:
         rate: () or (B,), in 1/time. 1/rate is the largest forward-Euler step that keeps every set named by ``keeps``.
+            A property where it costs a pass over the state: steps of a fixed dt never ask for it.
         keeps: The closed convex sets that the equation keeps; empty where nothing is proven.
         growth: Upper bound of the logarithmic norm of A, 1/time; 0 unless the term amplifies.
     """
@@ -142,12 +143,15 @@ class Sum(Operator):
 
     def __init__(self, parts: Iterable[Operator]) -> None:
         self.parts = tuple(parts)
-        self.rate = sum((part.rate for part in self.parts[1:]), start=self.parts[0].rate)
         self.growth = sum(part.growth for part in self.parts)
         keeps = self.parts[0].keeps
         for part in self.parts[1:]:
             keeps = common(keeps, part.keeps)
         self.keeps = keeps
+
+    @property
+    def rate(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return sum((part.rate for part in self.parts[1:]), start=self.parts[0].rate)
 
     def __call__(self, v: Tensor) -> Tensor:
         return sum((part(v) for part in self.parts[1:]), start=self.parts[0](v))

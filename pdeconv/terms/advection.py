@@ -79,19 +79,23 @@ class _Transport(Operator):
 
     def __init__(self, velocity: Tensor, u: Tensor, term: Advection) -> None:
         self.keeps: Keeps = term.keeps
+        self.spacings = term.grid.spacings
         slopes = [term.scheme.slopes(u, axis, term.grid) for axis in term.grid.axes]
-        self.parts = [(*upwind_parts(velocity[:, i]), slope.apply) for i, slope in enumerate(slopes)]
+        self.parts = [(*upwind_parts(velocity[:, i]), slope) for i, slope in enumerate(slopes)]
+
+    @property
+    def rate(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        up = self.parts[0][0]
         if not self.keeps:
-            self.rate = u.new_full((), math.inf)
-            return
-        speed = torch.zeros((), dtype=velocity.dtype, device=velocity.device)
-        for (up, down, _), slope, dx in zip(self.parts, slopes, term.grid.spacings, strict=True):
+            return up.new_full((), math.inf)
+        speed = torch.zeros((), dtype=up.dtype, device=up.device)
+        for (up, down, slope), dx in zip(self.parts, self.spacings, strict=True):
             speed = speed + (up * slope.below - down * slope.above) / dx
-        self.rate = largest(speed)
+        return largest(speed)
 
     def __call__(self, v: Tensor) -> Tensor:
         parts = []
-        for up, down, slopes in self.parts:
-            from_below, from_above = slopes(v)
-            parts.append(up * from_below + down * from_above)
+        for up, down, slope in self.parts:
+            from_below, from_above = slope.apply(v)
+            parts.append(torch.addcmul(up * from_below, down, from_above))
         return -sum(parts[1:], start=parts[0])

@@ -85,19 +85,23 @@ class _Outflow(Operator):
             (*upwind_parts(face), term.scheme.face_values(u, axis, term.grid))
             for face, axis in zip(faces, term.grid.axes, strict=True)
         ]
+        self.swing = term.scheme.steepness - 1
+
+    @property
+    def rate(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        first = self.parts[0][0]
         if not self.keeps:
-            self.rate = u.new_full((), math.inf)
-            return
-        swing = term.scheme.steepness - 1
-        speed = torch.zeros((), dtype=faces[0].dtype, device=faces[0].device)
-        for (up, down, _), axis, dx in zip(self.parts, term.grid.axes, term.grid.spacings, strict=True):
+            return first.new_full((), math.inf)
+        speed = torch.zeros((), dtype=first.dtype, device=first.device)
+        for (up, down, _), axis, dx in zip(self.parts, self.grid.axes, self.grid.spacings, strict=True):
             above, below = upper_faces(up, axis), -lower_faces(down, axis)
-            speed = speed + (above + below + swing * (above - below).abs()) / dx
-        self.rate = largest(speed)
+            speed = speed + (above + below + self.swing * (above - below).abs()) / dx
+        return largest(speed)
 
     def __call__(self, v: Tensor) -> Tensor:
         parts = []
         for (up, down, face_values), axis in zip(self.parts, self.grid.axes, strict=True):
             from_below, from_above = face_values(v)
-            parts.append(divergence(up * from_below + down * from_above, axis, self.grid))
+            flux = torch.addcmul(up * from_below, down, from_above)
+            parts.append(divergence(flux, axis, self.grid))
         return -sum(parts[1:], start=parts[0])

@@ -67,6 +67,8 @@ def read_image(path: str | Path, color: str) -> Tensor:
         values = _unit_range(_decode(Path(path)))
     except FileNotFoundError as error:
         raise PDEConvError(f"expected an image at {path}, which is not there") from error
+    except IsADirectoryError as error:
+        raise PDEConvError(f"expected an image file, {path} is a folder; give one of the files in it") from error
     except PDEConvError as error:
         raise PDEConvError(f"cannot read the image {path}: {error}") from error
     except Exception as error:

@@ -114,6 +114,8 @@ def test_camera_rotation_is_undone(tmp_path: Path) -> None:
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PDEConvError, match="is a folder; give one of the files"):
+        read_image(tmp_path, "gray")
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     Image.fromarray(noise_pixels(64, 64)).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:500])
