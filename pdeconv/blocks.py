@@ -63,7 +63,7 @@ class PDEBlock(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         # Bounded in value but not in gradient: a gate that training pushed below 0 can come back.
-        bounded = self.gate + (self.gate.clamp(0, 1) - self.gate).detach()
+        bounded = self.gate.clamp(0, 1).detach() + (self.gate - self.gate.detach())
         gate = bounded.to(u.dtype).reshape(-1, *(1,) * (u.dim() - 2))
         return u + gate * (self.evolve(u) - u)
 

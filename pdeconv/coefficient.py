@@ -20,13 +20,13 @@ class Coefficient(nn.Module, ABC):
     """A field that depends on the state and is bounded by ``ceiling`` in absolute value.
 
     Attributes:
-        ceiling: Upper bound, whatever the state and the weights.
+        ceiling: Upper bound, whatever the state and the weights; inf, the default, if none is proven.
         depends_on_state: Whether the field does.
         per_cell: Whether the weights belong to cells, as those of a convolution do, so that at another spacing they
             mean another equation.
     """
 
-    ceiling: float
+    ceiling: float = math.inf
     depends_on_state: bool = False
     per_cell: bool = False
 

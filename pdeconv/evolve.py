@@ -101,6 +101,7 @@ class Evolve(nn.Module):
 
     def trajectory(self, u: Tensor) -> Trajectory:
         """The states at time 0 and after each step, with their times; autograd keeps them, whatever the ``memory``."""
+        self._check(u)
         moments = [Moment(clock(u), u), *self._march(u)]
         last = moments[-1]
         times = torch.stack([moment.time.expand_as(last.time) for moment in moments])

@@ -24,7 +24,7 @@ class Grid:
         boundary: What lies beyond the edge. ``"neumann"``: no flux through the edge (the image is mirrored about its
             border, u₋₁ = u₀). ``"periodic"``: the image repeats, u₋₁ = u_{N−1}. ``"dirichlet"``: the value 0 one cell
             beyond the edge (zero padding). ``"reflect"``: the image is mirrored about its edge cells, u₋₁ = u₁.
-        dims: Number of spatial axes, 1 to 3.
+        dims: Number of spatial axes, 1 to 3; by default one per spacing, 2 for a single one.
 
     Raises:
         PDEConvError: If a spacing is not positive and finite, the boundary is unknown, or ``dims`` does not fit.
@@ -34,23 +34,26 @@ class Grid:
         (0.5, 0.5)
         >>> Grid(spacing=(1.0, 1.0, 2.0), boundary="periodic").dims
         3
+        >>> Grid(spacing=(0.5, 0.5)) == Grid(spacing=0.5)
+        True
     """
 
     spacing: float | Sequence[float] = 1.0
     boundary: Boundary = "neumann"
-    dims: int = 2
+    dims: int = None  # pyright: ignore[reportAssignmentType]  # a number as soon as the grid is made
 
     def __post_init__(self) -> None:
         if isinstance(self.spacing, Real):
             object.__setattr__(self, "spacing", checked_number("Grid", "spacing", self.spacing))
-        elif isinstance(self.spacing, Iterable) and not isinstance(self.spacing, str):
+            object.__setattr__(self, "dims", 2 if self.dims is None else self.dims)
+        elif isinstance(self.spacing, Iterable) and not isinstance(self.spacing, str | Tensor):
             spacings = tuple(checked_number("Grid", "spacing", dx) for dx in self.spacing)
-            if self.dims not in (2, len(spacings)):  # 2 is the default
+            if self.dims not in (None, len(spacings)):
                 raise PDEConvError(f"Grid got {len(spacings)} spacings for dims={self.dims}; give one per axis.")
-            object.__setattr__(self, "spacing", spacings)
+            object.__setattr__(self, "spacing", spacings[0] if len(set(spacings)) == 1 else spacings)
             object.__setattr__(self, "dims", len(spacings))
         else:
-            raise PDEConvError(f"Grid needs a number or one number per axis for spacing, but got {self.spacing!r}.")
+            raise PDEConvError(f"Grid needs a number or a tuple of them for spacing, but got {self.spacing!r}.")
         if self.dims not in (1, 2, 3) or not isinstance(self.dims, int):
             raise PDEConvError(f"Grid needs 1, 2 or 3 spatial axes, but got {self.dims!r}.")
         if self.boundary not in get_args(Boundary):
@@ -82,6 +85,16 @@ class Grid:
                 f"{tuple(u.shape)}; reshape it, or use Grid(dims={min(3, max(1, u.dim() - 2))})."
             )
         check_state(u)
+
+
+def common_grid(grids: Iterable[Grid | None]) -> Grid | None:
+    """The one grid of the parts of an equation, or None. Raises ``PDEConvError`` for several."""
+    found = list(dict.fromkeys(grid for grid in grids if grid is not None))
+    if len(found) > 1:
+        raise PDEConvError(
+            f"The terms of one equation need one grid, but got {' and '.join(map(str, found))}; give all the same."
+        )
+    return found[0] if found else None
 
 
 def check_state(u: Tensor) -> None:

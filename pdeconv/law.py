@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
 from pdeconv.coefficient import Coefficient, PerChannel
 from pdeconv.grid import Grid
-from pdeconv.operator import ENERGY, RANGE_WITH_ZERO, Keeps
+from pdeconv.operator import ENERGY, NOTHING, RANGE_WITH_ZERO, Keeps, as_keeps
 
 
 class Law(nn.Module, ABC):
@@ -17,15 +18,20 @@ class Law(nn.Module, ABC):
     A user's own law needs ``forward`` only, and ``ceiling``, ``keeps`` and, where it amplifies, ``growth``.
 
     Attributes:
-        ceiling: Upper bound of the rate, 1/time. For implicit and exact steps of a law with growth it also bounds
-            M·a(u) / (M − u), M the end of the interval.
+        ceiling: Upper bound of the rate, 1/time; inf, the default, if none is proven. For implicit and exact steps of a
+            law with growth it also bounds M·a(u) / (M − u), M the end of the interval.
         growth: Upper bound of a(u) on the sets that are kept; positive where the law amplifies.
         keeps: What the law keeps.
     """
 
-    ceiling: float
+    ceiling: float = math.inf
     growth: float = 0.0
-    keeps: Keeps
+    keeps: Keeps = NOTHING
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not isinstance(cls.keeps, property):
+            cls.keeps = as_keeps(cls.__name__, cls.keeps)
 
     @abstractmethod
     def forward(self, u: Tensor) -> Tensor:

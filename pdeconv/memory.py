@@ -67,9 +67,9 @@ class Undo(nn.Module):
 def march_reversibly(undo: Undo, u: Tensor, dt: Tensor, steps: int) -> Tensor:
     """``steps`` steps of ``dt`` that keep the last state only: backward undoes each step by its ``inverse``.
 
-    Gradients reach ``u``, ``dt`` and the parameters of the step, to any order. The states that backward
-    sees are those of the forward pass but for the rounding of the inverses; buffers, such as running means, are those
-    of the forward pass's end, and are not updated again. The step must be deterministic: no dropout.
+    Gradients reach ``u``, ``dt``, the parameters of the step and buffers that need one, to any order. The states that
+    backward sees are those of the forward pass but for the rounding of the inverses; other buffers, such as running
+    means, are those of the forward pass's end, and are not updated again. The step must be deterministic: no dropout.
 
     Args:
         undo: The step and its inverse.
@@ -89,7 +89,8 @@ def march_reversibly(undo: Undo, u: Tensor, dt: Tensor, steps: int) -> Tensor:
         >>> u.grad.shape
         torch.Size([1, 2, 8])
     """
-    named = parameters_of(undo.step)
+    learned = {name: buffer for name, buffer in undo.step.named_buffers() if buffer.requires_grad}
+    named = parameters_of(undo.step) | learned  # data that another network made is a buffer with a gradient
     return _Reversible.apply(undo, steps, tuple(named), u, dt, *named.values())  # pyright: ignore[reportReturnType]
 
 
@@ -111,7 +112,7 @@ class _Reversible(torch.autograd.Function):
         def advance(module: nn.Module, prefix: str, index: int, u: Tensor, dt: Tensor, *parameters: Tensor) -> Tensor:
             values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps)
             # Running means are those of the forward pass, and are not updated again.
-            values |= {name: buffer.clone() for name, buffer in step.named_buffers()}
+            values = {name: buffer.clone() for name, buffer in step.named_buffers()} | values
             return call_with(module, {prefix + name: value for name, value in values.items()}, u, dt)
 
         u, *shared = ctx.saved_tensors

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from pdeconv.errors import UnsupportedError
+from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
 from pdeconv.grid import Grid
 
 Interval = tuple[float, float]
@@ -25,6 +26,36 @@ RANGE, RANGE_WITH_ZERO, RANGE_WITH_DATA = "range", "range with 0", "range with d
 ENERGY, DISCRETE_ENERGY = "energy", "discrete energy"
 NON_NEGATIVE = (0.0, math.inf)
 NOTHING: Keeps = frozenset()
+_NAMED = (RANGE, RANGE_WITH_ZERO, RANGE_WITH_DATA, ENERGY, DISCRETE_ENERGY)
+
+
+def as_keeps(owner: str, keeps: object) -> Keeps:
+    """One invariant, or several in a set or a list, as a set. Raises ``PDEConvError`` for anything else.
+
+    Example:
+        >>> as_keeps("Damping", "energy"), as_keeps("Growth", (0.0, 1.0))
+        (frozenset({'energy'}), frozenset({(0.0, 1.0)}))
+    """
+    several = isinstance(keeps, Iterable) and not isinstance(keeps, str | tuple)
+    invariants = frozenset(keeps if several else (keeps,))  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
+    for invariant in invariants:
+        if invariant not in _NAMED and not _is_interval(invariant):
+            names = ", ".join(repr(name) for name in _NAMED)
+            raise PDEConvError(
+                f"{owner} declares keeps={keeps!r}, but an invariant is one of {names}, or an interval (low, high); "
+                "give one of them, or a set of several."
+            )
+    return invariants
+
+
+def _is_interval(invariant: object) -> bool:
+    """Whether it is (low, high), or a pair of such intervals."""
+    if not isinstance(invariant, tuple) or len(invariant) != 2:
+        return False
+    low, high = invariant
+    if isinstance(low, tuple) and isinstance(high, tuple):
+        return _is_interval(low) and _is_interval(high)
+    return isinstance(low, Real) and isinstance(high, Real) and low < high  # pyright: ignore[reportOperatorIssue]
 
 
 def common(first: Keeps, second: Keeps) -> Keeps:
@@ -71,6 +102,7 @@ def describe(keeps: Keeps) -> str:
 
 def per_sample(scalar: Tensor, u: Tensor) -> Tensor:
     """A () or (B,) tensor, shaped to multiply the (B, C, *S) state ``u``."""
+    checked_type("A step", scalar, Tensor, "give dt as torch.tensor(0.1), as a changing number would compile anew")
     return scalar if scalar.dim() == 0 else scalar.to(u.dtype).reshape(-1, *(1,) * (u.dim() - 1))
 
 
@@ -100,6 +132,11 @@ class Operator(ABC):
     rate: Tensor
     keeps: Keeps = NOTHING
     growth: float = 0.0
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not isinstance(cls.keeps, property):
+            cls.keeps = as_keeps(cls.__name__, cls.keeps)
 
     @abstractmethod
     def __call__(self, v: Tensor) -> Tensor:
@@ -184,7 +221,7 @@ def operator(
     solve: Solve | None = None,
     flow: Solve | None = None,
     *,
-    keeps: str | Iterable[Invariant] = NOTHING,
+    keeps: Invariant | Iterable[Invariant] = NOTHING,
     growth: float = 0.0,
 ) -> Operator:
     """An operator from closures, for a user's own term.
@@ -194,7 +231,7 @@ def operator(
         rate: () or (B,), 1/time; 1/rate is the largest forward-Euler step that keeps what ``keeps`` names.
         solve: (b, dt) ↦ the v with v − dt·A v = b.
         flow: (v, dt) ↦ exp(dt·A) v.
-        keeps: ``"range"``, ``"range with 0"``, ``"energy"``, an interval ``(low, high)``, or several of them; nothing
+        keeps: ``"range"``, ``"range with 0"``, ``"energy"``, an interval ``(low, high)``, or a set of several; nothing
             is proven by default.
         growth: Upper bound of the logarithmic norm of A.
 
@@ -203,5 +240,4 @@ def operator(
         >>> damping.solve(torch.ones(1, 1, 4), torch.tensor(0.5))
         tensor([[[0.5000, 0.5000, 0.5000, 0.5000]]])
     """
-    invariants: Iterable[Invariant] = (keeps,) if isinstance(keeps, str) else keeps
-    return _Closure(apply, torch.as_tensor(rate), solve, flow, frozenset(invariants), growth)
+    return _Closure(apply, torch.as_tensor(rate), solve, flow, as_keeps("operator()", keeps), growth)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -61,9 +63,10 @@ class PointwiseNetwork(Law):
         name = type(self).__name__
         channels, hidden = checked_count(name, "channels", channels), checked_count(name, "hidden", hidden)
         self.lipschitz = checked_number(name, "lipschitz", lipschitz)
-        low, high = interval
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        pair = isinstance(interval, Sequence) and len(interval) == 2
+        if not (pair and all(isinstance(v, Real) and math.isfinite(v) for v in interval) and interval[0] < interval[1]):
             raise PDEConvError(f"{name} needs an interval (low, high) with low < high, but got {interval!r}.")
+        low, high = interval
         self.strength = PerChannel(channels, ceiling, device=device, dtype=dtype)
         self.ceiling, self.keeps = self.strength.ceiling, frozenset({(float(low), float(high))})
         self.middle, self.radius = (low + high) / 2, (high - low) / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ class ConstantVelocity(Velocity):
         if not isinstance(components, Sequence) or isinstance(components, str):
             raise PDEConvError(f"ConstantVelocity needs a number for each axis, but got {components!r}.")
         for v in components:
-            checked_number("ConstantVelocity", "speed", abs(v) if isinstance(v, int | float) else v, zero_too=True)
+            checked_number("ConstantVelocity", "speed", abs(v) if isinstance(v, Real) else v, zero_too=True)
         self.components = tuple(float(v) for v in components)
         self.ceiling = max((abs(v) for v in self.components), default=0.0)
 

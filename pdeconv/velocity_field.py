@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pdeconv.coefficient import check_channels
-from pdeconv.errors import PDEConvError, checked_count, checked_number
+from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
 from pdeconv.grid import Grid
 from pdeconv.precision import without_autocast
 from pdeconv.stencil import divergence, extend_wide, face_mean, odd_at_walls
@@ -40,6 +40,7 @@ class VelocityField(Velocity):
     ) -> None:
         super().__init__()
         self.ceiling = checked_number("VelocityField", "ceiling", ceiling)
+        checked_type("VelocityField", shape, Sequence, "give the cells along each axis, for example (32, 32)")
         sizes = [checked_count("VelocityField", "shape", n) for n in shape]
         channels = checked_count("VelocityField", "channels", channels)
         self.weight = nn.Parameter(

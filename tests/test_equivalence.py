@@ -93,3 +93,14 @@ def test_a_resnet_built_of_our_blocks_takes_torchvisions_weights():
     ours.load_state_dict(theirs.state_dict())
     u = torch.randn(1, 3, 32, 32)
     assert torch.equal(ours(u), theirs(u))
+
+
+def test_the_gate_of_a_block_is_bounded_wherever_its_weight_is():
+    block = PDEBlock(2)
+    with torch.no_grad():
+        block.gate[:] = torch.tensor([1e8, -1e8])
+    u = torch.randn(1, 2, 8, 8)
+    out, evolved = block(u), block.evolve(u)
+    torch.testing.assert_close(out[:, 0], evolved[:, 0])
+    assert torch.equal(out[:, 1], u[:, 1])
+    assert (torch.autograd.grad(out.square().sum(), block.gate)[0] != 0).all()

@@ -18,6 +18,7 @@ from pdeconv import (
     Diffusion,
     Euler,
     Evolve,
+    Fidelity,
     Fixed,
     Grid,
     Heun,
@@ -69,6 +70,18 @@ def test_segments_of_any_number_of_steps(steps):
     step, u = Heun(build("perona_malik") + build("conv_advection")), state(2)
     stored, recomputed = (gradients(Evolve(step, 0.1, Fixed(steps), memory=m), u) for m in MEMORIES[:2])
     assert largest_difference(recomputed, stored) < 1e-12
+
+
+def test_gradients_reach_data_that_another_network_made():
+    """Momentum of a fidelity: its data is a buffer, not a parameter, and learns all the same."""
+    found = []
+    for memory in MEMORIES:
+        data = torch.full((1, 1, 4, 4), 0.5, dtype=torch.float64, requires_grad=True)
+        step = Momentum(Fidelity(Constant(0.5)).towards(2 * data), retention=0.9)
+        u = Evolve(step, 1.0, Fixed(4, unchecked=True), memory=memory)(torch.ones(1, 2, 4, 4, dtype=torch.float64))
+        found.append(torch.autograd.grad(u.square().sum(), data)[0])
+    assert found[0].abs().min() > 0.1
+    torch.testing.assert_close(found[1:], [found[0]] * 2)
 
 
 def test_gradients_reach_dt():

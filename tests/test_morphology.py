@@ -155,3 +155,23 @@ def test_a_shock_filter_sharpens_a_smoothed_step():
     for u in states:
         assert excess(u, blurred.min(), blurred.max()) < 1e-12
         assert float(u.diff().abs().sum()) <= float(blurred.diff().abs().sum()) + 1e-12
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        MeanCurvatureMotion(epsilon=1e-5),
+        MeanCurvatureMotion(epsilon=1e-3),
+        ShockFilter(contrast=1e-5),
+        ShockFilter(contrast=0.1),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("size", [1.0, 300.0])
+def test_half_precision_is_single_precision_rounded(term, size):
+    """Squares of small and of large numbers leave the range of float16."""
+    u = torch.rand(1, 1, 9, 9)
+    u[..., :4, :] = 0.5  # flat, where the small numbers are
+    step, dt = Euler(term), torch.tensor(0.05)
+    half = step((size * u).half(), dt.half()) / size
+    torch.testing.assert_close(half.float(), step(size * u, dt) / size, rtol=0.0, atol=0.02)

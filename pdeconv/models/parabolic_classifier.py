@@ -20,8 +20,8 @@ from pdeconv.terms import SymmetricConvolution
 class ParabolicClassifier(nn.Module):
     """Classifies images by layers u ← u − Kᵀσ(Ku), each a stable Euler step of a learned diffusion.
 
-    Within a level no feature map grows in energy, whatever the weights. From level to level a strided convolution
-    halves the resolution and doubles the channels.
+    Within a level the energy of all feature maps together does not grow, whatever the weights. From level to level
+    a strided convolution halves the resolution and doubles the channels.
 
     Args:
         in_channels: Channels of the image.

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError
+from pdeconv.grid import common_grid
 from pdeconv.operator import Keeps, common
 from pdeconv.steps.step import Step
+from pdeconv.terms import Term
 
 
 class Splitting(Step):
@@ -28,6 +30,7 @@ class Splitting(Step):
                 f"{type(self).__name__}(CrankNicolson(…), Heun(…))."
             )
         self.steps = nn.ModuleList(steps)
+        common_grid(module.grid for module in self.modules() if isinstance(module, Term))
         self.reversible = all(step.reversible for step in steps)
 
     @property

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError, UnsupportedError
 from pdeconv.operator import Keeps, Operator
-from pdeconv.terms import Term
+from pdeconv.terms import Fidelity, Term
 
 
 class Step(nn.Module, ABC):
     """Advances a state by dt.
 
     Attributes:
-        order: Order of accuracy in time, for state-independent coefficients.
+        order: Order of accuracy in time, for state-independent coefficients; inf for an exact flow.
         reversible: Whether the step has an ``inverse``.
     """
 
-    order: int
+    order: float
     reversible: bool = False
 
     @abstractmethod
@@ -79,9 +79,10 @@ class SingleTermStep(Step):
     def __init__(self, term: Term) -> None:
         super().__init__()
         if not isinstance(term, Term):
-            raise PDEConvError(
-                f"{type(self).__name__} steps a Term, but got {type(term).__name__}; wrap a module as Residual(module)."
+            remedy = (
+                "write fidelity.towards(data)" if isinstance(term, Fidelity) else "wrap a module as Residual(module)"
             )
+            raise PDEConvError(f"{type(self).__name__} steps a Term, but got {type(term).__name__}; {remedy}.")
         self.term = term
 
     def limit(self, u: Tensor) -> Tensor:

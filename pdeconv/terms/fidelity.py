@@ -69,5 +69,10 @@ class FidelityTo(Term):
         self.register_buffer("data", data, persistent=False)  # moves with the module, is never saved with it
 
     def forward(self, u: Tensor) -> Operator:
+        if not all(n in (1, m) for n, m in zip(self.data.shape[::-1], u.shape[::-1], strict=False)):
+            raise PDEConvError(
+                f"Fidelity has data of shape {tuple(self.data.shape)} for a state of shape {tuple(u.shape)}; give "
+                "data of the state's shape, or one that broadcasts to it."
+            )
         strength = self.strength(u, Grid(dims=u.dim() - 2))
         return Affine(-strength, strength * self.data.to(u.dtype), u.new_full((), self.ceiling), self.keeps, 0.0)

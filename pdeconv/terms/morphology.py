@@ -171,7 +171,9 @@ class ShockFilter(_Morphology):
 
     def forward(self, u: Tensor) -> Operator:
         laplacian = ConstantDiffusion(u.new_ones(()), self.grid)(u)
-        sign = laplacian / (laplacian.square() + self.contrast**2).sqrt()
+        bound = math.sqrt(torch.finfo(u.dtype).max) / 2  # beyond which F is ±1, and whose square is a number
+        excess = (laplacian / self.contrast).clamp(-bound, bound)
+        sign = excess / (1 + excess.square()).sqrt()
         return Shock(self.speed(u, self.grid), sign, self.grid)
 
     def extra_repr(self) -> str:
@@ -231,7 +233,8 @@ class MeanCurvatureMotion(_Morphology):
         self.ceiling = 4 * self.speed.ceiling * sum(1 / dx**2 for dx in grid.spacings)
 
     def forward(self, u: Tensor) -> Operator:
-        slope = (squared_gradient(u, self.grid) + self.epsilon**2).sqrt()
+        wide = u.to(torch.promote_types(u.dtype, torch.float32))  # ε² and 1/ε leave the range of float16
+        slope = (squared_gradient(wide, self.grid) + self.epsilon**2).sqrt()
         return CurvatureMotion(self.speed(u, self.grid), slope, self.grid)
 
     def extra_repr(self) -> str:
@@ -256,4 +259,4 @@ class CurvatureMotion(Operator):
             divergence(conductance * gradient(v, axis, self.grid), axis, self.grid)
             for conductance, axis in zip(self.conductances, self.grid.axes, strict=True)
         ]
-        return self.reach * sum(parts[1:], start=parts[0])
+        return (self.reach * sum(parts[1:], start=parts[0])).to(v.dtype)

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
-from pdeconv.grid import Grid
-from pdeconv.operator import NOTHING, Keeps, Operator, Sum, common, describe
+from pdeconv.errors import UnsupportedError, checked_type
+from pdeconv.grid import Grid, common_grid
+from pdeconv.operator import NOTHING, Keeps, Operator, Sum, as_keeps, common, describe
 
 
 class Term(nn.Module, ABC):
@@ -38,7 +38,7 @@ class Term(nn.Module, ABC):
         >>> import torch
         >>> from pdeconv import Euler, Evolve, Fixed, operator
         >>> class Damping(Term):  # u_t = −s u
-        ...     ceiling, keeps = 2.0, frozenset({"energy"})
+        ...     ceiling, keeps = 2.0, "energy"
         ...     def forward(self, u):
         ...         return operator(lambda v: -2.0 * v, rate=2.0, keeps="energy")
         >>> Evolve(Euler(Damping()), 1.0, Fixed(4))(torch.ones(1, 1, 2, 2)).mean()
@@ -53,6 +53,11 @@ class Term(nn.Module, ABC):
     oscillates: bool = False
     symmetric: bool = False
     _version = 1
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not isinstance(cls.keeps, property):
+            cls.keeps = as_keeps(cls.__name__, cls.keeps)
 
     @abstractmethod
     def forward(self, u) -> Operator:
@@ -75,6 +80,9 @@ class Term(nn.Module, ABC):
 
     def __add__(self, other: Term) -> Term:
         return SumTerm((self, other))
+
+    def __radd__(self, other: object) -> Term:
+        return self if other == 0 else NotImplemented  # sum([a, b]) starts from 0
 
     def extra_repr(self) -> str:
         boundary = "" if self.grid is None else f", spacing={self.grid.spacing}, boundary={self.grid.boundary}"
@@ -104,12 +112,7 @@ class SumTerm(Term):
 
     def _declare(self) -> None:
         flat = self.parts
-        grids = {part.grid for part in flat if part.grid is not None}
-        if len(grids) > 1:
-            raise PDEConvError(
-                f"Terms of one equation need one grid, but got {' and '.join(map(str, grids))}; give all the same."
-            )
-        self.grid = grids.pop() if grids else None
+        self.grid = common_grid(part.grid for part in flat)
         self.ceiling = sum(part.ceiling for part in flat)
         self.growth = sum(part.growth for part in flat)
         self.symmetric = all(part.symmetric for part in flat)
