@@ -218,7 +218,9 @@ def implicit_solve(
 
 class _ImplicitSolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, matvec, weights, b, *parameters):
+    def forward(ctx, *inputs):
+        # Not named one by one: where as many inputs come as there are names, torch.compile (2.14) leaves out ctx.
+        matvec, weights, b, *parameters = inputs
         x = conjugate_gradient(lambda v: matvec(v, *parameters), b, weights=weights)
         ctx.matvec, ctx.weights = matvec, weights
         ctx.save_for_backward(x, *parameters)
