@@ -185,6 +185,8 @@ def _while(condition: Callable[..., Tensor], body: Callable[..., tuple], state: 
         from torch._higher_order_ops.while_loop import while_loop
 
         return while_loop(condition, body, state)  # pyright: ignore[reportReturnType]
+    if state[0].is_meta:  # shapes, and no values to ask
+        return body(*state)
     while bool(condition(*state)):
         state = body(*state)
     return state
