@@ -12,8 +12,8 @@ CONTROLS = {"Fixed": Fixed(2, unchecked=True), "CFL": CFL(0.9), "Clamp": Clamp(2
 LIKE_OTHERS = ("minmod_advection", "superbee_advection", "weno3_advection", "conservative_advection")
 LIKE_OTHERS += ("friction", "fidelity", "fitz_hugh_nagumo", "erosion", "telegraph")
 COMPILED = tuple(term for term in TERMS if term not in LIKE_OTHERS)
-# SSPRK3, RKL2, ARS222 and ETDRK2 stand for these.
-STEPS_LIKE_OTHERS = ("SSPRK34", "RKL1", "IMEXEuler", "ETD1")
+# SSPRK3, RKL2, ETDRK2 and AOS stand for these.
+STEPS_LIKE_OTHERS = ("SSPRK34", "FED", "RKL1", "IMEXEuler", "ARS222", "ETD1", "ADI")
 # Every term with one step, every step with one term, every control.
 CASES = {(term, "Euler", "Fixed") for term in COMPILED} | {
     ("perona_malik", step, "Fixed") for step in STEPS if step not in ("Exact", "SemiLagrangian", *STEPS_LIKE_OTHERS)
