@@ -169,6 +169,17 @@ def test_fewer_steps_than_an_explicit_scheme():
     assert Evolve(ETDRK2(stiff(grid), reaction), 2.0, CFL(1.0)).steps == 1
 
 
+def test_a_state_at_rest_limits_nothing():
+    """And the limit has a finite slope there."""
+    velocity = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    advection = Advection(ConstantVelocity((1.0,)), Grid(dims=1))
+    advection.velocity.forward = lambda u, grid: velocity.reshape(1, 1, 1, 1)
+    limit = IMEXEuler(stiff(Grid(dims=1)), advection).limit(state(1))
+    assert limit == math.inf
+    limit.clamp(max=1.0).backward()
+    assert velocity.grad.isfinite().all()
+
+
 def test_arguments_and_names():
     step = IMEXEuler(stiff(Grid(dims=1)), Reaction(Decay(2)))
     assert step.name == "IMEXEuler(Diffusion, Reaction)" and step.courant(0.5) == 0.5

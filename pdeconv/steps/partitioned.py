@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pdeconv.errors import checked_type
 from pdeconv.operator import NOTHING, Keeps, common
-from pdeconv.steps.step import Step, term_name
+from pdeconv.steps.step import Step, limit_at, term_name
 from pdeconv.terms import SumTerm, Term
 
 
@@ -40,7 +40,7 @@ class PartitionedStep(Step):
 
     def limit(self, u: Tensor) -> Tensor:
         rate = self.explicit(u).rate
-        return rate.new_full(rate.shape, math.inf) if math.isinf(self.strength) else self.strength / rate.abs()
+        return rate.new_full(rate.shape, math.inf) if math.isinf(self.strength) else limit_at(self.strength, rate)
 
     @property
     def guaranteed_limit(self) -> float:

@@ -91,11 +91,7 @@ class SingleTermStep(Step):
         """Largest safe dt of the frozen ``operator``."""
         if math.isinf(self.strength):
             return operator.rate.new_full(operator.rate.shape, self._frozen_limit)
-        # A state at rest has rate 0: every step is safe.
-        rate = operator.rate.abs()
-        moving = rate != 0  # where() differentiates both sides: neither may divide by 0
-        limit = torch.where(moving, self.strength / torch.where(moving, rate, 1.0), math.inf)
-        return limit.clamp(max=self._frozen_limit)
+        return limit_at(self.strength, operator.rate).clamp(max=self._frozen_limit)
 
     @property
     def guaranteed_limit(self) -> float:
@@ -121,6 +117,13 @@ class SingleTermStep(Step):
 
     def extra_repr(self) -> str:
         return f"order={self.order}, limit={self.guaranteed_limit:.4g}"
+
+
+def limit_at(strength: float, rate: Tensor) -> Tensor:
+    """strength / rate; a state at rest has rate 0, and every step is safe."""
+    rate = rate.abs()
+    moving = rate != 0  # where() differentiates both sides: neither may divide by 0
+    return torch.where(moving, strength / torch.where(moving, rate, 1.0), math.inf)
 
 
 def term_name(term: Term) -> str:
