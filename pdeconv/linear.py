@@ -207,6 +207,8 @@ def _while(condition: Callable[..., Tensor], body: Callable[..., tuple], state: 
         from torch._higher_order_ops.while_loop import while_loop
 
         return while_loop(condition, body, state)  # pyright: ignore[reportReturnType]
+    if state[0].is_meta:  # shapes, and no values to ask
+        return body(*state)
     while bool(condition(*state)):
         state = body(*state)
     return state
@@ -240,7 +242,9 @@ def implicit_solve(
 
 class _ImplicitSolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, matvec, weights, b, *parameters):
+    def forward(ctx, *inputs):
+        # Not named one by one: where as many inputs come as there are names, torch.compile (2.14) leaves out ctx.
+        matvec, weights, b, *parameters = inputs
         x = conjugate_gradient(lambda v: matvec(v, *parameters), b, weights=weights)
         ctx.matvec, ctx.weights = matvec, weights
         ctx.save_for_backward(x, *parameters)

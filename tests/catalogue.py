@@ -202,7 +202,7 @@ STABILISED = ("FED", "RKL1", "RKL2")
 PARTITIONED = {"IMEXEuler": IMEXEuler, "ARS222": ARS222, "ETD1": ETD1, "ETDRK2": ETDRK2}
 # Steps that meet one term of each kind, which stand for the others.
 SAMPLED = ("SSPRK34", *STABILISED, "DuFortFrankel", "AOS", "ADI", *PARTITIONED)
-SAMPLE = ("constant_diffusion", "perona_malik", "conv_advection", "van_leer_advection", "bistable", "relu_convolution")
+SAMPLE = ("constant_diffusion", "perona_malik", "conv_advection", "bistable", "relu_convolution")
 
 
 class Shear(Term):

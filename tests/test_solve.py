@@ -77,6 +77,13 @@ def test_long_steps_on_larger_images_converge():
     assert (v - 1e3 * operator(v) - u).norm() < 1e-10 * u.norm()
 
 
+def test_solves_on_the_meta_device():
+    """Shapes without memory, where no residual can be asked for."""
+    u = torch.rand(2, 1, 6, 7, device="meta")
+    for scheme in (BackwardEuler, CrankNicolson):
+        assert scheme(Diffusion(PeronaMalik(1, device="meta")))(u, torch.zeros((), device="meta")).shape == u.shape
+
+
 def test_a_hopeless_sample_leaves_the_others_alone():
     u = torch.rand(3, 1, 6, 6, dtype=torch.float64)
     alone = Diffusion(PeronaMalik(1))(u).solve(u, number(3.0))
