@@ -161,6 +161,21 @@ def upper_faces(p: Tensor, axis: int) -> Tensor:
     return p.narrow(axis, 1, p.shape[axis] - 1)
 
 
+def at_faces(field: Tensor, axis: int, grid: Grid) -> Tensor:
+    """A field at the cells, (B|1, C|1, *S|1) or (), at the N + 1 faces along ``axis``: the mean of both cells.
+
+    One that does not vary along the axis stays as it is. Beyond a dirichlet edge the material goes on.
+
+    Example:
+        >>> at_faces(torch.tensor([[[1.0, 3.0]]]), 2, Grid(dims=1))
+        tensor([[[1., 2., 3.]]])
+    """
+    if field.dim() == 0 or field.shape[axis] == 1:
+        return field
+    beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
+    return face_mean(extend(field, axis, beyond), axis)
+
+
 def odd_at_walls(p: Tensor, axis: int, boundary: Boundary) -> Tensor:
     """A field at N + 1 faces, made odd about the walls, so that nothing passes through them.
 
@@ -190,4 +205,18 @@ def squared_gradient(u: Tensor, grid: Grid) -> Tensor:
     for axis in grid.axes:
         squared = gradient(u, axis, grid).square()
         total = total + face_mean(squared, axis)
+    return total
+
+
+def squared_gradient_at_faces(u: Tensor, axis: int, grid: Grid) -> Tensor:
+    """|∇u|² at the N + 1 faces along ``axis``: the difference through the face, and the mean of those beside it.
+
+    At a jump along one axis it is the jump, which the cells on either side see by half only.
+    """
+    beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
+    total = gradient(u, axis, grid).square()
+    for other in grid.axes:
+        if other != axis:
+            squared = face_mean(gradient(u, other, grid).square(), other)
+            total = total + face_mean(extend(squared, axis, beyond), axis)
     return total
