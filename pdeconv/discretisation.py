@@ -86,12 +86,12 @@ class SecondOrder(Discretisation):
 
 @dataclass(frozen=True)
 class FourthOrder(Discretisation):
-    """The stencil of five points along each axis, Δ = Σ_axes (δ² − δ⁴/12)/dx². Order 4; exact on polynomials of degree 5.
+    """The stencil of five points along each axis, Δ = Σ_axes (δ² − δ⁴/12)/dx². Order 4; exact on quintic polynomials.
 
     Rate: (8/3)·Σ_axes 1/dx², 4/3 of that of second order. Proof: −z + z²/12 rises to 16/3 at z = −4, the zigzag, so
         that the spectrum lies in [−(16/3)·Σ 1/dx², 0], and |1 + h·z| ≤ 1 there is h ≤ 2/((16/3)·Σ 1/dx²).
-    Keeps: The energy, except under the reflect boundary. Not the range: the weight of a cell at distance 2 is −1/(12dx²),
-        and no short step makes it good. Overshoot is small, and vanishes for resolved states.
+    Keeps: The energy, except under the reflect boundary. Not the range: the weight of a cell at distance 2 is
+        −1/(12dx²), and no short step makes it good. Overshoot is small, and vanishes for resolved states.
 
     References:
         B. Fornberg. Generation of finite difference formulas on arbitrarily spaced grids. Math. Comp. 51, 1988.
@@ -120,15 +120,15 @@ class FourthOrder(Discretisation):
 
 @dataclass(frozen=True)
 class Q1Elements(Discretisation):
-    """Finite elements, linear along each axis, nodes at the cells, the mass lumped: Δ = Σ_axes δ²/dx² Π_others (1 + δ²/6).
+    """Finite elements, linear along each axis, with lumped mass: Δ = Σ_axes δ²/dx² Π_others (1 + δ²/6).
 
-    Order 2. On one axis it is the second-order stencil; on two it has 9 points, at equal spacing 1/3 each of the 8
-    neighbours, and is nearer to a round spot than the stencil of 5; on three it has 27.
+    Order 2; the nodes are the cells. On one axis it is the second-order stencil; on two it has 9 points, at equal
+    spacing 1/3 each of the 8 neighbours; on three it has 27.
 
-    Rate: Where all weights of neighbours are ≥ 0 their sum, 2·(2/3)^(d−1)·Σ_axes 1/dx²: on two axes 2/3 of that of second
-        order. An Euler step at the limit is then the mean of the neighbours, and by Gershgorin's theorem the spectrum
-        lies in [−2·rate, 0]. Elsewhere half of the largest eigenvalue, of z ∈ [−4, 0] along each axis: each factor is
-        linear in each z, so that it is largest at a corner, and 1 + z/6 ≥ 1/3.
+    Rate: Where all weights of neighbours are ≥ 0 their sum, 2·(2/3)^(d−1)·Σ_axes 1/dx²: on two axes 2/3 of that of
+        second order. An Euler step at the limit is then the mean of the neighbours, and by Gershgorin's theorem the
+        spectrum lies in [−2·rate, 0]. Elsewhere half of the largest eigenvalue, of z ∈ [−4, 0] along each axis: each
+        factor is linear in each z, so that it is largest at a corner, and 1 + z/6 ≥ 1/3.
     Keeps: The range (joined with 0 under the dirichlet boundary) where all weights are ≥ 0: on one axis; on two if no
         spacing is more than √2 times the other; on three at equal spacings. And except under the reflect boundary the
         energy.
@@ -191,7 +191,7 @@ class Q1Elements(Discretisation):
 
 @dataclass(frozen=True)
 class Spectral(Discretisation):
-    """The Laplacian of the trigonometric interpolant: a mode of angle θ per cell gets −θ²/dx², as in the equation itself.
+    """The Laplacian of the trigonometric interpolant: a mode of angle θ per cell gets −θ²/dx², as in the equation.
 
     Smooth states that satisfy the boundary converge faster than any power of dx, and the exact flow is that of the
     equation. Dense: each application transforms along whole axes.

@@ -98,7 +98,7 @@ def apply_along(matrix: Tensor, u: Tensor, axis: int) -> Tensor:
 
 
 def map_modes(u: Tensor, grid: Grid, function: Callable[[list[Tensor]], Tensor]) -> Tensor:
-    """f(δ₁², δ₂², …) u for the second differences along the axes: transform, multiply by f of the modes, transform back.
+    """f(δ₁², δ₂², …) u for the second differences along the axes: transform, multiply, transform back.
 
     Computed in float32 at least: the transforms sum over whole axes.
 

@@ -208,8 +208,20 @@ TERMS: dict[str, Callable[[Grid], Term]] = {
     "residual": lambda grid: Residual(CONVOLUTIONS[grid.dims](CHANNELS, CHANNELS, 3, padding=1), nn.Tanh()),
 }
 UNPROVEN = ("residual", "central_advection", "weno3_advection", "weno5_advection", "wave", "telegraph", "hamiltonian")
-# Diffusions of the energy alone, which under the reflect boundary keep nothing; and q1 on grids of unequal spacing.
+# Diffusions that keep the energy alone, and so nothing under the reflect boundary.
 OF_ENERGY = ("fourth_order_diffusion", "spectral_diffusion", "biharmonic_diffusion", "strong_tensor_diffusion")
+# They differ from perona_malik or tensor_diffusion in the coefficient: of the steps, Euler stands for the others.
+COUSINS = ("exponential_diffusion", "weickert_diffusion", "monotone_diffusion", "p_laplace_diffusion")
+COUSINS += ("conv_tensor_diffusion", "strong_tensor_diffusion", "edge_enhancing_diffusion")
+# Diffusions of another operator, which meet one step of each kind.
+OTHER_DIFFUSIONS = (
+    "tv_diffusion",
+    "fourth_order_diffusion",
+    "q1_diffusion",
+    "spectral_diffusion",
+    "biharmonic_diffusion",
+)
+OTHER_DIFFUSIONS += ("fractional_diffusion", "tensor_diffusion", "coherence_enhancing_diffusion")
 STATE_INDEPENDENT = ("constant_diffusion", "channel_diffusion", "advection", "decay", "fidelity")
 
 STEPS: dict[str, Callable[[Term], Step]] = {
@@ -409,6 +421,10 @@ def pairs(terms=tuple(TERMS), steps=tuple(STEPS)) -> Iterator[tuple[str, str]]:
     with torch.random.fork_rng():
         for term in terms:
             for step in steps:
+                if term in COUSINS and step != "Euler":
+                    continue
+                if term in OTHER_DIFFUSIONS and step not in ("Euler", "BackwardEuler", "Exact"):
+                    continue
                 if (step not in SAMPLED or term in SAMPLE) and can_step(step, build(term)):
                     yield term, step
 

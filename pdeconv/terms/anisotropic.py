@@ -24,25 +24,25 @@ class AnisotropicDiffusion(Term):
 
     A cell exchanges with its 8 neighbours. At each corner, where four cells meet, D is the mean of theirs; in the units
     of the spacing, (a/dx₁², b/dx₁dx₂, c/dx₂²), each side of the corner's square has the weight (a − |b|)/2 or
-    (c − |b|)/2, one diagonal (|b| + b)/2, and the other (|b| − b)/2: consistent of second order. Each exchange is shared
-    by its two cells, so that mass is conserved under the neumann and periodic boundaries. At a neumann or reflect wall
-    the image is mirrored, and its tensors with it: b changes sign, and is 0 at the wall.
+    (c − |b|)/2, one diagonal (|b| + b)/2, and the other (|b| − b)/2: consistent of second order. Each exchange is
+    shared by its two cells, so that mass is conserved under the neumann and periodic boundaries. At a neumann or
+    reflect wall the image is mirrored, and its tensors with it: b changes sign, and is 0 at the wall.
 
     Args:
         tensor: Coefficient D at the cells, (B|1, 3, C|1, H|1, W|1): :class:`pdeconv.EdgeEnhancing`,
             :class:`pdeconv.CoherenceEnhancing`, or learned, :class:`pdeconv.ConvTensor`.
         grid: Spacing and boundary, of two axes.
 
-    Rate: Σ |weights| of a cell's neighbours at the largest cell. Ceiling: with μ that of the tensor, per corner it is at
-        most (a + c)/2 where a, c ≥ |b|, and else, as b² ≤ ac, at most max(a, c); so 2μ·Σ 1/dx² or 4μ·max 1/dx², the
-        same at equal spacing, and that of isotropic diffusion.
+    Rate: Σ |weights| of a cell's neighbours at the largest cell. Ceiling: with μ that of the tensor, per corner it is
+        at most (a + c)/2 where a, c ≥ |b|, and else, as b² ≤ ac, at most max(a, c); so 2μ·Σ 1/dx² or 4μ·max 1/dx²,
+        the same at equal spacing, and that of isotropic diffusion.
     Solve: By conjugate gradients.
     Flow: Undefined.
-    Keeps: Except under the reflect boundary the energy, whatever the tensor: with g the mean gradient and t the twist at
-        a corner, the energy there is gᵀDg/2 + (a + c − 2|b|)t²/8 ≥ 0. The spectrum is real and, by Gershgorin's theorem,
-        within [−2·rate, 0]. The range too (joined with 0 under the dirichlet boundary) where all weights are ≥ 0, which
-        is a ≥ |b| dx₁/dx₂ and c ≥ |b| dx₂/dx₁: of a tensor of any direction, if its condition number is at most
-        (√(1 + q²) + 1)/(√(1 + q²) − 1), q the ratio ≥ 1 of the spacings; 3 + 2√2 at equal spacing. The means of such
+    Keeps: Except under the reflect boundary the energy, whatever the tensor: with g the mean gradient and t the twist
+        at a corner, the energy there is gᵀDg/2 + (a + c − 2|b|)t²/8 ≥ 0. The spectrum is real and, by Gershgorin's
+        theorem, within [−2·rate, 0]. The range too (joined with 0 under the dirichlet boundary) where all weights are
+        ≥ 0, which is a ≥ |b| dx₁/dx₂ and c ≥ |b| dx₂/dx₁: of a tensor of any direction, if its condition number is at
+        most (√(1 + q²) + 1)/(√(1 + q²) − 1), q the ratio ≥ 1 of the spacings; 3 + 2√2 at equal spacing. The means of such
         tensors are such.
 
     References:

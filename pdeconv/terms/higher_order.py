@@ -46,7 +46,8 @@ class _PowerTerm(Term):
         if kappa.dim() not in (0, u.dim()) or any(n != 1 for n in kappa.shape[2:]):
             raise PDEConvError(
                 f"{type(self).__name__} needs a diffusivity that is constant in space, () or (B|1, C|1, 1, …), but "
-                f"{type(self.diffusivity).__name__} gave shape {tuple(kappa.shape)}; use for example PerChannel(channels)."
+                f"{type(self.diffusivity).__name__} gave shape {tuple(kappa.shape)}; use for example "
+                "PerChannel(channels)."
             )
         return LaplacianPower(kappa, self)
 
@@ -55,8 +56,8 @@ class Biharmonic(_PowerTerm):
     """Biharmonic diffusion, u_t = −κΔ²u, each channel by itself: fine detail fades sixteenfold at half the wavelength.
 
     The Laplacian of second order, twice: of second order in space, and what the boundary does to u it does to Δu. Under
-    neumann ∂ₙu = ∂ₙΔu = 0, and nothing flows; under dirichlet u = Δu = 0, a hinged plate. Mass is conserved under the neumann
-    and periodic boundaries.
+    neumann ∂ₙu = ∂ₙΔu = 0, and nothing flows; under dirichlet u = Δu = 0, a hinged plate. Mass is conserved under
+    the neumann and periodic boundaries.
 
     Args:
         diffusivity: Coefficient κ ≥ 0, constant in space, in dx⁴/time: () or (B|1, C|1, 1, …); by default 1.
@@ -87,8 +88,8 @@ class Biharmonic(_PowerTerm):
 class FractionalDiffusion(_PowerTerm):
     """Fractional diffusion, u_t = −κ(−Δ)^s u, 0 < s ≤ 1, each channel by itself: jumps of all lengths.
 
-    s = 1 is heat; s = ½ spreads as Cauchy's distribution, with heavy tails; as s falls, detail of every wavelength fades
-    more alike. The power is of the eigenvalues of the second-order Laplacian, so that it has their boundary.
+    s = 1 is heat; s = ½ spreads as Cauchy's distribution, with heavy tails; as s falls, detail of every wavelength
+    fades more alike. The power is of the eigenvalues of the second-order Laplacian, so that it has their boundary.
 
     Args:
         exponent: s, in (0, 1].
@@ -96,9 +97,9 @@ class FractionalDiffusion(_PowerTerm):
         grid: Spacing, boundary and number of axes.
 
     Rate: κ(2·Σ_axes 1/dx²)^s. Proof: e^{tΔ} has no negative entry, and (Bochner)
-        −(−Δ)^s = s/Γ(1−s)·∫₀^∞ (e^{tΔ} − 1) t^{−1−s} dt, so that all weights of neighbours are ≥ 0. A diagonal entry of
-        (−Δ)^s is a mean of λ^s over the spectrum, by Jensen's inequality at most the same mean of λ to the power s, which
-        is at most (2·Σ 1/dx²)^s. Half of the largest eigenvalue, 2^(s−1)·(2·Σ 1/dx²)^s, is no more.
+        −(−Δ)^s = s/Γ(1−s)·∫₀^∞ (e^{tΔ} − 1) t^{−1−s} dt, so that all weights of neighbours are ≥ 0. A diagonal entry
+        of (−Δ)^s is a mean of λ^s over the spectrum, by Jensen's inequality at most the same mean of λ to the power s,
+        which is at most (2·Σ 1/dx²)^s. Half of the largest eigenvalue, 2^(s−1)·(2·Σ 1/dx²)^s, is no more.
     Solve, Flow: Exact, by cosine, sine or Fourier transform.
     Keeps: The range (joined with 0 under the dirichlet boundary), and except under the reflect boundary the energy.
 
