@@ -213,6 +213,7 @@ OF_ENERGY = ("fourth_order_diffusion", "spectral_diffusion", "biharmonic_diffusi
 # They differ from perona_malik or tensor_diffusion in the coefficient: of the steps, Euler stands for the others.
 COUSINS = ("exponential_diffusion", "weickert_diffusion", "monotone_diffusion", "p_laplace_diffusion")
 COUSINS += ("conv_tensor_diffusion", "strong_tensor_diffusion", "edge_enhancing_diffusion")
+COUSINS += ("coherence_enhancing_diffusion",)
 # Diffusions of another operator, which meet one step of each kind.
 OTHER_DIFFUSIONS = (
     "tv_diffusion",
@@ -221,7 +222,7 @@ OTHER_DIFFUSIONS = (
     "spectral_diffusion",
     "biharmonic_diffusion",
 )
-OTHER_DIFFUSIONS += ("fractional_diffusion", "tensor_diffusion", "coherence_enhancing_diffusion")
+OTHER_DIFFUSIONS += ("fractional_diffusion", "tensor_diffusion")
 STATE_INDEPENDENT = ("constant_diffusion", "channel_diffusion", "advection", "decay", "fidelity")
 
 STEPS: dict[str, Callable[[Term], Step]] = {

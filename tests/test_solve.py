@@ -14,7 +14,7 @@ def test_what_can_be_solved():
     reactions = ["decay", "logistic", "bistable", "gray_scott", "fitz_hugh_nagumo", "friction", "pointwise_network"]
     uniform = ["constant_diffusion", "channel_diffusion", "fourth_order_diffusion", "q1_diffusion"]
     uniform += ["spectral_diffusion", "biharmonic_diffusion", "fractional_diffusion"]
-    varying = ["perona_malik", "tv_diffusion", "tensor_diffusion", "coherence_enhancing_diffusion", *COUSINS]
+    varying = ["perona_malik", "tv_diffusion", "tensor_diffusion", *COUSINS]
     assert set(SOLVABLE) == {*uniform, *varying, *reactions, "fidelity"}
     assert set(FLOWING) == {*uniform, *reactions, "fidelity"}
     with pytest.raises(UnsupportedError, match="solve"):

@@ -42,8 +42,8 @@ class AnisotropicDiffusion(Term):
         at a corner, the energy there is gᵀDg/2 + (a + c − 2|b|)t²/8 ≥ 0. The spectrum is real and, by Gershgorin's
         theorem, within [−2·rate, 0]. The range too (joined with 0 under the dirichlet boundary) where all weights are
         ≥ 0, which is a ≥ |b| dx₁/dx₂ and c ≥ |b| dx₂/dx₁: of a tensor of any direction, if its condition number is at
-        most (√(1 + q²) + 1)/(√(1 + q²) − 1), q the ratio ≥ 1 of the spacings; 3 + 2√2 at equal spacing. The means of such
-        tensors are such.
+        most (√(1 + q²) + 1)/(√(1 + q²) − 1), q the ratio ≥ 1 of the spacings; 3 + 2√2 at equal spacing. The means of
+        such tensors are such.
 
     References:
         J. Weickert. Anisotropic Diffusion in Image Processing. Teubner, 1998 (section 3.4.2, the non-negative stencil).
