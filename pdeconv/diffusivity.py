@@ -211,6 +211,5 @@ class MonotoneDiffusivity(Coefficient):
         self.mixture = RationalInfluence(channels, contrasts, power, device=device, dtype=dtype)
 
     def forward(self, u: Tensor, grid: Grid) -> Tensor:
-        squared = squared_gradient(u, grid)
-        wide = squared.to(torch.promote_types(u.dtype, torch.float32))  # 1/λ² leaves the range of float16
-        return (self.ceiling * self.mixture.of_square(wide)).to(u.dtype)
+        wide = u.to(torch.promote_types(u.dtype, torch.float32))  # squares and 1/λ² leave the range of float16
+        return (self.ceiling * self.mixture.of_square(squared_gradient(wide, grid))).to(u.dtype)

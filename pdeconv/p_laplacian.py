@@ -10,14 +10,19 @@ from torch import Tensor
 from pdeconv.coefficient import Coefficient, Constant, FaceCoefficient
 from pdeconv.errors import PDEConvError, checked_number, checked_type
 from pdeconv.grid import Grid
-from pdeconv.stencil import at_faces, squared_gradient, squared_gradient_at_faces
+from pdeconv.stencil import at_faces, squared_gradient, squared_gradients_at_faces
 
 
 class PLaplace(FaceCoefficient):
     """The diffusivity of the p-Laplacian, κ(u) = s (|∇u|² + ε²)^((p−2)/2): u_t = ∇·(|∇u|^(p−2) ∇u) for small ε.
 
     It descends the energy ∫ (|∇u|² + ε²)^(p/2)/p. For p > 2 flat regions rest and a spot spreads at finite speed; for
-    p < 2 regions become flat in finite time while edges stay. Taken at the faces, where a jump is seen whole.
+    p < 2 regions become flat in finite time while edges stay. The conductance of a face is the mean of κ over the
+    corners of its cells: it sees a jump whole, where the mean of both cells would make it flow √2 times as fast, and with s
+    constant and p ≤ 2 the discrete flow, too, descends a convex energy.
+
+    Linearised, the equation is up to p − 1 times as fast as with κ frozen. For p > 2 an explicit step of dt ≤ 1/rate
+    keeps the range, but only one of 1/((p − 1)·rate) is accurate: beyond, zigzags live on within it.
 
     How the ceiling is reached: for p ≤ 2 the power m = (|∇u|² + ε²)^((p−2)/2) falls with the gradient, from ε^(p−2) at
     0, and so ε bounds it. For p > 2 it has no bound; κ = s·mM/(m + M) with M = ``bound`` is smooth, below both m and M,
@@ -68,23 +73,23 @@ class PLaplace(FaceCoefficient):
         self.strength.check_refinable()
 
     def forward(self, u: Tensor, grid: Grid) -> Tensor:
-        return self.strength(u, grid) * self._power(squared_gradient(u, grid))
+        wide = u.to(torch.promote_types(u.dtype, torch.float32))  # squares leave the range of float16
+        return self.strength(u, grid) * self._power(squared_gradient(wide, grid)).to(u.dtype)
 
     def faces(self, u: Tensor, grid: Grid) -> tuple[Tensor, ...]:
-        parts = []
-        strength = self.strength(u, grid)
+        """The mean over the corners of each face."""
+        wide, strength, parts = u.to(torch.promote_types(u.dtype, torch.float32)), self.strength(u, grid), []
         for axis in grid.axes:
-            parts.append(at_faces(strength, axis, grid) * self._power(squared_gradient_at_faces(u, axis, grid)))
+            corners = [self._power(squared) for squared in squared_gradients_at_faces(wide, axis, grid)]
+            mean = sum(corners[1:], start=corners[0]) / len(corners)
+            parts.append(at_faces(strength, axis, grid) * mean.to(u.dtype))
         return tuple(parts)
 
     def _power(self, squared: Tensor) -> Tensor:
-        wide = squared.to(torch.promote_types(squared.dtype, torch.float32))  # ε² leaves the range of float16
-        wide = wide + self.epsilon**2
+        squared = squared + self.epsilon**2
         if self.p > 2:  # mM/(m + M), by the logarithm of m, which neither overflows nor underflows
-            power = self.bound * torch.sigmoid((self.p - 2) / 2 * wide.log() - math.log(self.bound))
-        else:
-            power = wide ** ((self.p - 2) / 2)
-        return power.to(squared.dtype)
+            return self.bound * torch.sigmoid((self.p - 2) / 2 * squared.log() - math.log(self.bound))
+        return squared ** ((self.p - 2) / 2)
 
     def extra_repr(self) -> str:
         return f"p={self.p:g}, epsilon={self.epsilon:g}, ceiling={self.ceiling:g}"

@@ -208,15 +208,23 @@ def squared_gradient(u: Tensor, grid: Grid) -> Tensor:
     return total
 
 
-def squared_gradient_at_faces(u: Tensor, axis: int, grid: Grid) -> Tensor:
-    """|∇u|² at the N + 1 faces along ``axis``: the difference through the face, and the mean of those beside it.
+def squared_gradients_at_faces(u: Tensor, axis: int, grid: Grid) -> list[Tensor]:
+    """|∇u|² at the N + 1 faces along ``axis``, from every corner that a face has: 2ᴰ of them on D axes.
 
-    At a jump along one axis it is the jump, which the cells on either side see by half only.
+    A corner of a cell has one face along each axis, and their differences make one gradient. Means over the corners of
+    φ′(|∇u|²) are the conductances of the flow that descends the mean over the corners of φ(|∇u|²)/2.
+
+    Example:
+        >>> squared_gradients_at_faces(torch.tensor([[[1.0, 3.0]]]), 2, Grid(dims=1))
+        [tensor([[[0., 4., 0.]]]), tensor([[[0., 4., 0.]]])]
     """
     beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
-    total = gradient(u, axis, grid).square()
+    through = gradient(u, axis, grid).square()
+    beside = [torch.zeros_like(u)]
     for other in grid.axes:
         if other != axis:
-            squared = face_mean(gradient(u, other, grid).square(), other)
-            total = total + face_mean(extend(squared, axis, beyond), axis)
-    return total
+            squared = gradient(u, other, grid).square()
+            sides = (lower_faces(squared, other), upper_faces(squared, other))
+            beside = [before + side for before in beside for side in sides]
+    extended = [extend(squared, axis, beyond) for squared in beside]
+    return [through + side(squared, axis) for squared in extended for side in (lower_faces, upper_faces)]
