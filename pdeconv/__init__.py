@@ -5,7 +5,9 @@ from pdeconv.advection_scheme import TVD, AdvectionScheme, Central, Upwind
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
 from pdeconv.coefficient import Coefficient, Constant, PerChannel
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
-from pdeconv.diffusivity import PeronaMalik
+from pdeconv.diffusion_tensor import ConstantTensor, ConvTensor, DiffusionTensor, PerChannelTensor
+from pdeconv.diffusivity import Charbonnier, Exponential, MonotoneDiffusivity, PeronaMalik, Weickert
+from pdeconv.discretisation import Discretisation, FourthOrder, Q1Elements, SecondOrder, Spectral
 from pdeconv.errors import PDEConvError, StabilityError, UnsupportedError
 from pdeconv.evolve import Evolve, Trajectory
 from pdeconv.grid import Grid
@@ -14,6 +16,7 @@ from pdeconv.interpolation import ClampedCubicInterpolation, CubicInterpolation,
 from pdeconv.limiter import Limiter, Minmod, Superbee, VanLeer
 from pdeconv.models import create_model, list_models, register_model
 from pdeconv.operator import Operator, operator
+from pdeconv.p_laplacian import PLaplace, TotalVariation
 from pdeconv.refine import refine_space, refine_time
 from pdeconv.spiking import LeakyIntegrateAndFire
 from pdeconv.steps import (
@@ -45,8 +48,11 @@ from pdeconv.steps import (
     Strang,
     VelocityVerlet,
 )
+from pdeconv.structure_tensor import CoherenceEnhancing, EdgeEnhancing
 from pdeconv.terms import (
     Advection,
+    AnisotropicDiffusion,
+    Biharmonic,
     Bistable,
     ConservativeAdvection,
     Decay,
@@ -55,6 +61,7 @@ from pdeconv.terms import (
     Erosion,
     Fidelity,
     FitzHughNagumo,
+    FractionalDiffusion,
     Friction,
     GrayScott,
     HamiltonianSystem,
@@ -97,33 +104,45 @@ __all__ = [
     "Adaptive",
     "Advection",
     "AdvectionScheme",
+    "AnisotropicDiffusion",
     "BackwardEuler",
+    "Biharmonic",
     "Bistable",
     "BogackiShampine",
     "Central",
+    "Charbonnier",
     "Clamp",
     "ClampedCubicInterpolation",
     "Coefficient",
+    "CoherenceEnhancing",
     "ConservativeAdvection",
     "Constant",
+    "ConstantTensor",
     "ConstantVelocity",
     "Control",
+    "ConvTensor",
     "ConvVelocity",
     "CrankNicolson",
     "CubicInterpolation",
     "Decay",
     "Diffusion",
+    "DiffusionTensor",
     "Dilation",
+    "Discretisation",
     "DormandPrince",
     "DuFortFrankel",
+    "EdgeEnhancing",
     "Erosion",
     "Euler",
     "Evolve",
     "Exact",
+    "Exponential",
     "Fidelity",
     "FitzHughNagumo",
     "Fixed",
     "FixedVelocity",
+    "FourthOrder",
+    "FractionalDiffusion",
     "Friction",
     "GrayScott",
     "Grid",
@@ -143,22 +162,28 @@ __all__ = [
     "Measured",
     "Minmod",
     "Momentum",
+    "MonotoneDiffusivity",
     "NonlocalDiffusion",
     "Operator",
     "PDEBasicBlock",
     "PDEBlock",
     "PDEConvError",
+    "PLaplace",
     "PerChannel",
+    "PerChannelTensor",
     "PerChannelVelocity",
     "PeronaMalik",
     "PointwiseNetwork",
+    "Q1Elements",
     "RationalInfluence",
     "ReLUInfluence",
     "Reaction",
     "Residual",
+    "SecondOrder",
     "SelfVelocity",
     "SemiLagrangian",
     "ShockFilter",
+    "Spectral",
     "StabilityError",
     "Step",
     "Strang",
@@ -169,6 +194,7 @@ __all__ = [
     "Telegraph",
     "Term",
     "TimeVarying",
+    "TotalVariation",
     "Trajectory",
     "UnsupportedError",
     "Upwind",
@@ -177,6 +203,7 @@ __all__ = [
     "VelocityField",
     "VelocityVerlet",
     "Wave",
+    "Weickert",
     "create_model",
     "list_models",
     "operator",

@@ -46,6 +46,14 @@ class Coefficient(nn.Module, ABC):
         return f"ceiling={self.ceiling:g}"
 
 
+class FaceCoefficient(Coefficient):
+    """A coefficient that knows its values at the faces better than the mean of the cells tells."""
+
+    @abstractmethod
+    def faces(self, u: Tensor, grid: Grid) -> tuple[Tensor, ...]:
+        """The field at the N + 1 faces along each axis, (B|1, C|1, *S) with N + 1 along that axis."""
+
+
 def per_channel(values: Tensor, u: Tensor) -> Tensor:
     """Values (…, C), shaped (…, C, 1, …) and typed to multiply the state ``u``."""
     if values.shape[-1] != 1:  # one value is shared by all channels

@@ -102,10 +102,14 @@ class RationalInfluence(Influence):
         self.weight = nn.Parameter(torch.full_like(self.log_scale, math.log(8 / len(scales))))
 
     def forward(self, z: Tensor) -> Tensor:
-        shape = (-1, *(1,) * (z.dim() - 2))
-        shares = torch.softmax(functional.pad(self.weight, (0, 1)), 1).to(z.dtype)
-        slowness = (torch.exp(-2 * self.log_scale) / self.power).to(z.dtype)
-        squared, slope = z * z, torch.zeros((), dtype=z.dtype, device=z.device)
+        return self.of_square(z * z)
+
+    def of_square(self, squared: Tensor) -> Tensor:
+        """The slope g as a function of z² (B, F, *S), in which it decreases."""
+        shape = (-1, *(1,) * (squared.dim() - 2))
+        shares = torch.softmax(functional.pad(self.weight, (0, 1)), 1).to(squared.dtype)
+        slowness = (torch.exp(-2 * self.log_scale) / self.power).to(squared.dtype)
+        slope = torch.zeros((), dtype=squared.dtype, device=squared.device)
         for share, slow in zip(shares.unbind(1)[:-1], slowness.unbind(1), strict=True):
             bump = 1 / (1 + squared * slow.reshape(shape))
             for _ in range(self.power.bit_length() - 1):

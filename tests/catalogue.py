@@ -29,25 +29,34 @@ from pdeconv import (
     WENO5,
     Advection,
     AdvectionScheme,
+    AnisotropicDiffusion,
     BackwardEuler,
+    Biharmonic,
     Bistable,
     BogackiShampine,
     Central,
     Coefficient,
+    CoherenceEnhancing,
     ConservativeAdvection,
     Constant,
+    ConvTensor,
     ConvVelocity,
     CrankNicolson,
     Decay,
     Diffusion,
+    DiffusionTensor,
     Dilation,
     DormandPrince,
     DuFortFrankel,
+    EdgeEnhancing,
     Erosion,
     Euler,
     Exact,
+    Exponential,
     Fidelity,
     FitzHughNagumo,
+    FourthOrder,
+    FractionalDiffusion,
     Friction,
     GrayScott,
     Grid,
@@ -60,17 +69,22 @@ from pdeconv import (
     MeanCurvatureMotion,
     Minmod,
     Momentum,
+    MonotoneDiffusivity,
     NonlocalDiffusion,
     PerChannel,
+    PerChannelTensor,
     PerChannelVelocity,
     PeronaMalik,
+    PLaplace,
     PointwiseNetwork,
+    Q1Elements,
     RationalInfluence,
     Reaction,
     Residual,
     SelfVelocity,
     SemiLagrangian,
     ShockFilter,
+    Spectral,
     Step,
     Strang,
     Superbee,
@@ -79,11 +93,13 @@ from pdeconv import (
     Telegraph,
     Term,
     TimeVarying,
+    TotalVariation,
     UnsupportedError,
     Upwind,
     VanLeer,
     VelocityVerlet,
     Wave,
+    Weickert,
     operator,
 )
 
@@ -97,6 +113,20 @@ CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 def _perona_malik(grid: Grid) -> Term:
     return Diffusion(PeronaMalik(CHANNELS, contrast=0.5, ceiling=0.8), grid)
 
+
+def _planar(tensor: Callable[[], DiffusionTensor]) -> Callable[[Grid], Term]:
+    """Anisotropic diffusion, which is of the plane; on other grids its isotropic kin stands in."""
+    return lambda grid: AnisotropicDiffusion(tensor(), grid) if grid.dims == 2 else _perona_malik(grid)
+
+
+# Condition numbers of 3 keep the range on the grids of the laws, whose spacings differ.
+TENSORS: dict[str, Callable[[], DiffusionTensor]] = {
+    "tensor_diffusion": lambda: PerChannelTensor(CHANNELS, ceiling=0.9, condition=3.0),
+    "conv_tensor_diffusion": lambda: ConvTensor(CHANNELS, ceiling=0.9, condition=3.0),
+    "strong_tensor_diffusion": lambda: PerChannelTensor(CHANNELS, ceiling=0.9, condition=50.0),
+    "edge_enhancing_diffusion": lambda: EdgeEnhancing(CHANNELS, 0.3, ceiling=0.9, condition=3.0),
+    "coherence_enhancing_diffusion": lambda: CoherenceEnhancing(CHANNELS, 0.3, 0.3, 1.0, 0.9, 3.0),
+}
 
 SCHEMES: dict[str, AdvectionScheme] = {
     "upwind": Upwind(),
@@ -137,6 +167,17 @@ TERMS: dict[str, Callable[[Grid], Term]] = {
     "constant_diffusion": lambda grid: Diffusion(Constant(0.7), grid),
     "channel_diffusion": lambda grid: Diffusion(PerChannel(CHANNELS, ceiling=1.5), grid),
     "perona_malik": _perona_malik,
+    "exponential_diffusion": lambda grid: Diffusion(Exponential(CHANNELS, contrast=0.5, ceiling=0.8), grid),
+    "weickert_diffusion": lambda grid: Diffusion(Weickert(CHANNELS, contrast=0.5, ceiling=0.8), grid),
+    "monotone_diffusion": lambda grid: Diffusion(MonotoneDiffusivity(CHANNELS, (0.2, 0.9), power=2), grid),
+    "tv_diffusion": lambda grid: Diffusion(TotalVariation(PerChannel(CHANNELS), epsilon=0.3), grid),
+    "p_laplace_diffusion": lambda grid: Diffusion(PLaplace(3.0, PerChannel(CHANNELS), 0.1, bound=2.0), grid),
+    "fourth_order_diffusion": lambda grid: Diffusion(PerChannel(CHANNELS, 1.5), grid, FourthOrder()),
+    "q1_diffusion": lambda grid: Diffusion(PerChannel(CHANNELS, 1.5), grid, Q1Elements()),
+    "spectral_diffusion": lambda grid: Diffusion(PerChannel(CHANNELS, 1.5), grid, Spectral()),
+    "biharmonic_diffusion": lambda grid: Biharmonic(PerChannel(CHANNELS, 0.5), grid),
+    "fractional_diffusion": lambda grid: FractionalDiffusion(0.6, PerChannel(CHANNELS, 1.5), grid),
+    **{name: _planar(tensor) for name, tensor in TENSORS.items()},
     "advection": _velocity,
     "conv_advection": _conv_velocity,
     "burgers": lambda grid: Advection(SelfVelocity(ceiling=1.1), grid),
@@ -167,6 +208,21 @@ TERMS: dict[str, Callable[[Grid], Term]] = {
     "residual": lambda grid: Residual(CONVOLUTIONS[grid.dims](CHANNELS, CHANNELS, 3, padding=1), nn.Tanh()),
 }
 UNPROVEN = ("residual", "central_advection", "weno3_advection", "weno5_advection", "wave", "telegraph", "hamiltonian")
+# Diffusions that keep the energy alone, and so nothing under the reflect boundary.
+OF_ENERGY = ("fourth_order_diffusion", "spectral_diffusion", "biharmonic_diffusion", "strong_tensor_diffusion")
+# They differ from perona_malik or tensor_diffusion in the coefficient: of the steps, Euler stands for the others.
+COUSINS = ("exponential_diffusion", "weickert_diffusion", "monotone_diffusion", "p_laplace_diffusion")
+COUSINS += ("conv_tensor_diffusion", "strong_tensor_diffusion", "edge_enhancing_diffusion")
+COUSINS += ("coherence_enhancing_diffusion",)
+# Diffusions of another operator, which meet one step of each kind.
+OTHER_DIFFUSIONS = (
+    "tv_diffusion",
+    "fourth_order_diffusion",
+    "q1_diffusion",
+    "spectral_diffusion",
+    "biharmonic_diffusion",
+)
+OTHER_DIFFUSIONS += ("fractional_diffusion", "tensor_diffusion")
 STATE_INDEPENDENT = ("constant_diffusion", "channel_diffusion", "advection", "decay", "fidelity")
 
 STEPS: dict[str, Callable[[Term], Step]] = {
@@ -366,6 +422,10 @@ def pairs(terms=tuple(TERMS), steps=tuple(STEPS)) -> Iterator[tuple[str, str]]:
     with torch.random.fork_rng():
         for term in terms:
             for step in steps:
+                if term in COUSINS and step != "Euler":
+                    continue
+                if term in OTHER_DIFFUSIONS and step not in ("Euler", "BackwardEuler", "Exact"):
+                    continue
                 if (step not in SAMPLED or term in SAMPLE) and can_step(step, build(term)):
                     yield term, step
 

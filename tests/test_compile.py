@@ -11,6 +11,8 @@ CONTROLS = {"Fixed": Fixed(2, unchecked=True), "CFL": CFL(0.9), "Clamp": Clamp(2
 # reaction without a source, one with, and one of each pair of waves and of morphology.
 LIKE_OTHERS = ("minmod_advection", "superbee_advection", "weno3_advection", "conservative_advection")
 LIKE_OTHERS += ("friction", "fidelity", "fitz_hugh_nagumo", "erosion", "telegraph")
+LIKE_OTHERS += ("exponential_diffusion", "p_laplace_diffusion", "q1_diffusion", "spectral_diffusion")
+LIKE_OTHERS += ("strong_tensor_diffusion", "edge_enhancing_diffusion")
 COMPILED = tuple(term for term in TERMS if term not in LIKE_OTHERS)
 # SSPRK3, RKL2, ETDRK2 and AOS stand for these.
 STEPS_LIKE_OTHERS = ("SSPRK34", "FED", "RKL1", "IMEXEuler", "ARS222", "ETD1", "ADI")
