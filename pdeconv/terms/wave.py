@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from pdeconv.coefficient import Coefficient, check_channels, per_channel
 from pdeconv.coupled_law import Friction
 from pdeconv.errors import checked_type
+from pdeconv.filters import convolve, transpose
 from pdeconv.grid import Grid
 from pdeconv.influence import Influence, TanhInfluence
 from pdeconv.operator import Operator, per_sample
 from pdeconv.pair import pair
-from pdeconv.terms.convolution import SymmetricConvolution, convolve, transpose
+from pdeconv.terms.convolution import SymmetricConvolution
 from pdeconv.terms.diffusion import Diffusion
 from pdeconv.terms.reaction import Reaction
 from pdeconv.terms.term import SumTerm, Term
