@@ -6,14 +6,17 @@ from pdeconv.blocks import PDEBasicBlock, PDEBlock
 from pdeconv.coefficient import Coefficient, Constant, PerChannel
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
 from pdeconv.diffusivity import PeronaMalik
+from pdeconv.energy import Energy, FieldsOfExperts, NetworkEnergy
 from pdeconv.errors import PDEConvError, StabilityError, UnsupportedError
 from pdeconv.evolve import Evolve, Trajectory
 from pdeconv.grid import Grid
-from pdeconv.influence import Influence, RationalInfluence, ReLUInfluence, TanhInfluence
+from pdeconv.influence import Influence, NormalisedInfluence, RationalInfluence, ReLUInfluence, TanhInfluence
 from pdeconv.interpolation import ClampedCubicInterpolation, CubicInterpolation, Interpolation, LinearInterpolation
+from pdeconv.learned_influence import RBFInfluence, SplineInfluence
 from pdeconv.limiter import Limiter, Minmod, Superbee, VanLeer
 from pdeconv.models import create_model, list_models, register_model
 from pdeconv.operator import Operator, operator
+from pdeconv.potential import Potential, SplinePotential
 from pdeconv.refine import refine_space, refine_time
 from pdeconv.spiking import LeakyIntegrateAndFire
 from pdeconv.steps import (
@@ -52,6 +55,7 @@ from pdeconv.terms import (
     Decay,
     Diffusion,
     Dilation,
+    EnergyFlow,
     Erosion,
     Fidelity,
     FitzHughNagumo,
@@ -116,11 +120,14 @@ __all__ = [
     "Dilation",
     "DormandPrince",
     "DuFortFrankel",
+    "Energy",
+    "EnergyFlow",
     "Erosion",
     "Euler",
     "Evolve",
     "Exact",
     "Fidelity",
+    "FieldsOfExperts",
     "FitzHughNagumo",
     "Fixed",
     "FixedVelocity",
@@ -143,7 +150,9 @@ __all__ = [
     "Measured",
     "Minmod",
     "Momentum",
+    "NetworkEnergy",
     "NonlocalDiffusion",
+    "NormalisedInfluence",
     "Operator",
     "PDEBasicBlock",
     "PDEBlock",
@@ -152,6 +161,8 @@ __all__ = [
     "PerChannelVelocity",
     "PeronaMalik",
     "PointwiseNetwork",
+    "Potential",
+    "RBFInfluence",
     "RationalInfluence",
     "ReLUInfluence",
     "Reaction",
@@ -159,6 +170,8 @@ __all__ = [
     "SelfVelocity",
     "SemiLagrangian",
     "ShockFilter",
+    "SplineInfluence",
+    "SplinePotential",
     "StabilityError",
     "Step",
     "Strang",

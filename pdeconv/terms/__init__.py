@@ -7,6 +7,7 @@ from pdeconv.terms.advection import Advection
 from pdeconv.terms.conservative_advection import ConservativeAdvection
 from pdeconv.terms.convolution import Residual, SymmetricConvolution
 from pdeconv.terms.diffusion import Diffusion
+from pdeconv.terms.energy import EnergyFlow
 from pdeconv.terms.fidelity import Fidelity
 from pdeconv.terms.morphology import Dilation, Erosion, MeanCurvatureMotion, ShockFilter
 from pdeconv.terms.nonlocal_diffusion import NonlocalDiffusion
@@ -22,6 +23,7 @@ __all__ = [
     "Decay",
     "Diffusion",
     "Dilation",
+    "EnergyFlow",
     "Erosion",
     "Fidelity",
     "FitzHughNagumo",

@@ -257,6 +257,7 @@ class HamiltonianSystem(SeparableTerm):
     ) -> None:
         super().__init__()
         influence = TanhInfluence() if influence is None else influence
+        checked_type("HamiltonianSystem", influence, Influence, "give for example TanhInfluence()")
         self.convolution = SymmetricConvolution(
             channels, features, kernel_size, influence, norm, grid, device=device, dtype=dtype
         )
