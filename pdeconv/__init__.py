@@ -15,6 +15,7 @@ from pdeconv.interpolation import ClampedCubicInterpolation, CubicInterpolation,
 from pdeconv.learned_influence import RBFInfluence, SplineInfluence
 from pdeconv.limiter import Limiter, Minmod, Superbee, VanLeer
 from pdeconv.models import create_model, list_models, register_model
+from pdeconv.moments import kernel_from_moments, moments_of_kernel
 from pdeconv.operator import Operator, operator
 from pdeconv.potential import Potential, SplinePotential
 from pdeconv.refine import refine_space, refine_time
@@ -53,6 +54,7 @@ from pdeconv.terms import (
     Bistable,
     ConservativeAdvection,
     Decay,
+    DifferentialConvolution,
     Diffusion,
     Dilation,
     EnergyFlow,
@@ -116,6 +118,7 @@ __all__ = [
     "CrankNicolson",
     "CubicInterpolation",
     "Decay",
+    "DifferentialConvolution",
     "Diffusion",
     "Dilation",
     "DormandPrince",
@@ -191,7 +194,9 @@ __all__ = [
     "VelocityVerlet",
     "Wave",
     "create_model",
+    "kernel_from_moments",
     "list_models",
+    "moments_of_kernel",
     "operator",
     "refine_space",
     "refine_time",

@@ -39,14 +39,17 @@ from pdeconv import (
     ConvVelocity,
     CrankNicolson,
     Decay,
+    DifferentialConvolution,
     Diffusion,
     Dilation,
     DormandPrince,
     DuFortFrankel,
+    EnergyFlow,
     Erosion,
     Euler,
     Exact,
     Fidelity,
+    FieldsOfExperts,
     FitzHughNagumo,
     Friction,
     GrayScott,
@@ -60,17 +63,22 @@ from pdeconv import (
     MeanCurvatureMotion,
     Minmod,
     Momentum,
+    NetworkEnergy,
     NonlocalDiffusion,
+    NormalisedInfluence,
     PerChannel,
     PerChannelVelocity,
     PeronaMalik,
     PointwiseNetwork,
     RationalInfluence,
+    RBFInfluence,
     Reaction,
     Residual,
     SelfVelocity,
     SemiLagrangian,
     ShockFilter,
+    SplineInfluence,
+    SplinePotential,
     Step,
     Strang,
     Superbee,
@@ -128,6 +136,18 @@ def _convolution(influence: Callable[[], nn.Module | None]) -> Callable[[Grid], 
     return build
 
 
+def _convex_energy(grid: Grid) -> Term:
+    potential = SplinePotential(3, knots=9, reach=0.7, curvature=1.2)
+    return EnergyFlow(FieldsOfExperts(CHANNELS, 3, potential=potential, norm=1.3, grid=unit(grid)))
+
+
+def _differential(grid: Grid) -> Term:
+    """Along the first axis an advection, along each a diffusion."""
+    second = [tuple(2 * int(i == axis) for i in range(grid.dims)) for axis in range(grid.dims)]
+    first = (1,) + (0,) * (grid.dims - 1)
+    return DifferentialConvolution(CHANNELS, {first: -0.3, **dict.fromkeys(second, 0.1)}, accuracy=1, grid=grid)
+
+
 def unit(grid: Grid) -> Grid:
     """``grid`` with spacing 1."""
     return Grid(boundary=grid.boundary, dims=grid.dims)
@@ -154,6 +174,12 @@ TERMS: dict[str, Callable[[Grid], Term]] = {
     "relu_convolution": _convolution(lambda: None),
     "tanh_convolution": _convolution(TanhInfluence),
     "rational_convolution": _convolution(lambda: RationalInfluence(3, scales=(0.7, 0.3))),
+    "spline_convolution": _convolution(lambda: SplineInfluence(3, knots=9, reach=0.7)),
+    "rbf_convolution": _convolution(lambda: RBFInfluence(3, centres=5, reach=0.7)),
+    "normalised_convolution": _convolution(lambda: NormalisedInfluence(3, TanhInfluence())),
+    "convex_energy": _convex_energy,
+    "network_energy": lambda grid: EnergyFlow(NetworkEnergy(CONVOLUTIONS[grid.dims](CHANNELS, 3, 1), nn.Softplus())),
+    "differential": _differential,
     "dilation": lambda grid: Dilation(PerChannel(CHANNELS, ceiling=0.9), grid),
     "erosion": lambda grid: Erosion(PerChannel(CHANNELS, ceiling=0.9), grid),
     "shock_filter": lambda grid: ShockFilter(PerChannel(CHANNELS, ceiling=0.9), contrast=0.3, grid=grid),
@@ -167,6 +193,7 @@ TERMS: dict[str, Callable[[Grid], Term]] = {
     "residual": lambda grid: Residual(CONVOLUTIONS[grid.dims](CHANNELS, CHANNELS, 3, padding=1), nn.Tanh()),
 }
 UNPROVEN = ("residual", "central_advection", "weno3_advection", "weno5_advection", "wave", "telegraph", "hamiltonian")
+UNPROVEN += ("network_energy", "differential")
 STATE_INDEPENDENT = ("constant_diffusion", "channel_diffusion", "advection", "decay", "fidelity")
 
 STEPS: dict[str, Callable[[Term], Step]] = {

@@ -6,6 +6,7 @@ from pdeconv.pointwise_network import PointwiseNetwork
 from pdeconv.terms.advection import Advection
 from pdeconv.terms.conservative_advection import ConservativeAdvection
 from pdeconv.terms.convolution import Residual, SymmetricConvolution
+from pdeconv.terms.differential_convolution import DifferentialConvolution
 from pdeconv.terms.diffusion import Diffusion
 from pdeconv.terms.energy import EnergyFlow
 from pdeconv.terms.fidelity import Fidelity
@@ -21,6 +22,7 @@ __all__ = [
     "Bistable",
     "ConservativeAdvection",
     "Decay",
+    "DifferentialConvolution",
     "Diffusion",
     "Dilation",
     "EnergyFlow",
