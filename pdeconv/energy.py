@@ -44,9 +44,15 @@ class Energy(nn.Module, ABC):
     def gradient(self, u: Tensor) -> Tensor:
         """∇E(u), of the shape of ``u``: by automatic differentiation, unless there is a closed form.
 
-        Differentiable, also where gradients are off.
+        Differentiable in turn where gradients are on; where they are off, it leaves no graph.
         """
-        return torch.func.grad(lambda v: self(v).sum())(u)
+        if torch.compiler.is_dynamo_compiling():  # which traces this form; the other one lives with checkpointing
+            return torch.func.grad(lambda v: self(v).sum())(u)
+        keep = torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.enable_grad():
+            v = u if u.requires_grad else u.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(self(v).sum(), v, create_graph=keep)
+        return gradient
 
 
 class NetworkEnergy(Energy):

@@ -60,6 +60,7 @@ def kernel_from_moments(moments: Tensor, spacings: Sequence[float]) -> Tensor:
     return moments
 
 
+@torch.compiler.assume_constant_result
 def moment_matrix(width: int) -> Rows:
     """M with m = M q for ``width`` taps at spacing 1: rows α, columns k.
 
@@ -70,6 +71,7 @@ def moment_matrix(width: int) -> Rows:
     return tuple(tuple(float(entry) for entry in row) for row in _exact_matrix(width))
 
 
+@torch.compiler.assume_constant_result
 def inverse_moment_matrix(width: int) -> Rows:
     """M⁻¹, by elimination in fractions: each entry is the nearest float.
 
