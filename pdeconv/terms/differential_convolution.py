@@ -96,9 +96,8 @@ class DifferentialConvolution(Term):
         stacked = torch.stack(moments)
         stacked = stacked.to(torch.promote_types(stacked.dtype, torch.float32))
         unit = kernel_from_moments(stacked, (1.0,) * self.grid.dims)
-        sizes = [
-            math.prod(dx**n for dx, n in zip(self.grid.spacings, alpha, strict=True)) for alpha in self.derivatives
-        ]
+        spacings = self.grid.spacings
+        sizes = [math.prod([dx**n for dx, n in zip(spacings, alpha, strict=True)]) for alpha in self.derivatives]
         return torch.stack([kernel / size for kernel, size in zip(unit, sizes, strict=True)])
 
     def refine(self, factor: float) -> None:
