@@ -9,9 +9,10 @@ from pdeconv.errors import PDEConvError, checked_count, checked_number
 from pdeconv.influence import Influence
 from pdeconv.precision import without_autocast
 from pdeconv.spline import cubic_coefficients, spline
+from pdeconv.stencil import extend
 
 _NODES = 8  # of the table per width of a Gaussian
-_TAIL = 5  # widths beyond the outermost centres, where a Gaussian is below 4·10⁻⁶
+_TAIL = 6  # widths from its centre, where a Gaussian is below 2·10⁻⁸
 
 
 class SplineInfluence(Influence):
@@ -116,16 +117,21 @@ class RBFInfluence(Influence):
         )
         with without_autocast(z):
             table = cubic_coefficients(self._sum_at_nodes(dtype))
-            position = ((z.to(dtype) + self.reach) * widths_per_unit + _TAIL) * _NODES
+            # Its first node lies a node past one width before the tail.
+            position = ((z.to(dtype) + self.reach) * widths_per_unit + _TAIL + 1) * _NODES - 1
             return (self.ceiling * torch.sigmoid(spline(table, position, 3))).to(z.dtype)
 
     def _sum_at_nodes(self, dtype: torch.dtype) -> Tensor:
-        """b + Σⱼ wⱼ exp(…), (F, nodes), with one node more at each end."""
-        centre = torch.arange(self.weight.shape[1], dtype=dtype, device=self.weight.device)
-        count = _NODES * (self.weight.shape[1] - 1 + 2 * _TAIL) + 3
-        node = (torch.arange(count, dtype=dtype, device=self.weight.device) - 1) / _NODES - _TAIL
-        gaussians = torch.exp(-(node - centre[:, None]).square() / 2)
-        return self.weight.to(dtype) @ gaussians + self.bias.to(dtype)[:, None]
+        """b + Σⱼ wⱼ exp(…) from _TAIL + 1 widths before the first centre to as many past the last, (F, nodes).
+
+        Each node sees the centres within _TAIL widths, the same at each centre: a product with one small matrix.
+        """
+        device = self.weight.device
+        near = torch.arange(-_TAIL, _TAIL + 1, dtype=dtype, device=device)
+        within = torch.arange(_NODES, dtype=dtype, device=device) / _NODES
+        gaussians = torch.exp(-(within - near[:, None]).square() / 2)
+        around = extend(self.weight.to(dtype), 1, "dirichlet", 2 * _TAIL + 1).unfold(1, 2 * _TAIL + 1, 1)
+        return (around @ gaussians).flatten(1) + self.bias.to(dtype)[:, None]
 
     def extra_repr(self) -> str:
         features, centres = self.weight.shape

@@ -62,7 +62,8 @@ def spline_weights(t: Tensor, degree: int) -> list[Tensor]:
 def cubic_coefficients(values: Tensor) -> Tensor:
     """The coefficients of a cubic spline near a function of values (F, K + 2) at its knots and one beyond each end.
 
-    cₖ = fₖ − (fₖ₊₁ − 2fₖ + fₖ₋₁)/6, a local rule: exact for cubics, else off by at most 0.0304·h⁴·max|f⁗|.
+    cₖ = fₖ − (fₖ₊₁ − 2fₖ + fₖ₋₁)/6, a local rule: exact for cubics, else off by at most 0.0304·h⁴·max|f⁗|, from a knot
+    past the first to two before the last.
 
     Example:
         >>> cubes = torch.arange(-1.0, 7.0)[None] ** 3
