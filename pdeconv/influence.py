@@ -18,9 +18,14 @@ class Influence(nn.Module, ABC):
     """A nonlinearity φ(z) = g(z)·z given by its slope 0 ≤ g(z) ≤ ceiling, for each sample by itself.
 
     Most are pointwise; g may depend on the rest of the sample too, as a normalisation does.
+
+    Attributes:
+        ceiling: Upper bound of g, whatever the weights.
+        lipschitz: Upper bound of |φ′|, where φ is pointwise; inf if unproven. Where g rises φ′ may exceed the ceiling.
     """
 
     ceiling: float
+    lipschitz: float = math.inf
 
     @abstractmethod
     def forward(self, z: Tensor) -> Tensor:
@@ -38,7 +43,7 @@ class ReLUInfluence(Influence):
         tensor([0., 1.])
     """
 
-    ceiling = 1.0
+    ceiling = lipschitz = 1.0
 
     def forward(self, z: Tensor) -> Tensor:
         return (z > 0).to(z.dtype)
@@ -52,7 +57,7 @@ class TanhInfluence(Influence):
         tensor([1.0000, 0.0100])
     """
 
-    ceiling = 1.0
+    ceiling = lipschitz = 1.0
 
     def forward(self, z: Tensor) -> Tensor:
         small = z.abs() < 1e-3
@@ -80,7 +85,7 @@ class RationalInfluence(Influence):
         True
     """
 
-    ceiling = 1.0
+    ceiling = lipschitz = 1.0
 
     def __init__(
         self,

@@ -55,10 +55,8 @@ class SplineInfluence(Influence):
 
     def forward(self, z: Tensor) -> Tensor:
         _check_features(self, z)
-        dtype, knots_per_unit = (
-            torch.promote_types(z.dtype, torch.float32),
-            (self.weight.shape[1] - 1) / (2 * self.reach),
-        )
+        dtype = torch.promote_types(z.dtype, torch.float32)
+        knots_per_unit = (self.weight.shape[1] - 1) / (2 * self.reach)
         coefficients = self.ceiling * torch.sigmoid(self.weight.to(dtype))
         return spline(coefficients, (z.to(dtype) + self.reach) * knots_per_unit, 3).to(z.dtype)
 
@@ -111,10 +109,8 @@ class RBFInfluence(Influence):
 
     def forward(self, z: Tensor) -> Tensor:
         _check_features(self, z)
-        dtype, widths_per_unit = (
-            torch.promote_types(z.dtype, torch.float32),
-            (self.weight.shape[1] - 1) / (2 * self.reach),
-        )
+        dtype = torch.promote_types(z.dtype, torch.float32)
+        widths_per_unit = (self.weight.shape[1] - 1) / (2 * self.reach)
         with without_autocast(z):
             table = cubic_coefficients(self._sum_at_nodes(dtype))
             # Its first node lies a node past one width before the tail.

@@ -172,6 +172,23 @@ def test_half_precision_reaches_between_knots(name, dtype):
     assert (low.float() - full).abs().max() < 4 * torch.finfo(dtype).eps * influence.ceiling
 
 
+def test_how_steep_an_influence_is():
+    """As declared; a learned curve is steeper than its ceiling where its slope rises, and so declares nothing."""
+    line = torch.linspace(-3, 3, 601, dtype=torch.float64)
+    z = line.expand(1, FEATURES, -1).clone().requires_grad_()
+    for name, build in INFLUENCES.items():
+        influence, steepest = build().double(), 0.0
+        for _ in range(10):
+            randomise(influence, 2.0)
+            (steepness,) = torch.autograd.grad((influence(z) * z).sum(), z)
+            steepest = max(steepest, float(steepness.abs().max()))
+        assert steepest <= influence.lipschitz * (1 + 1e-6)
+        if name in ("rbf", "spline"):
+            assert steepest > 1.5 * influence.ceiling
+        assert math.isfinite(influence.lipschitz) == (name in ("relu", "tanh", "rational"))
+        assert HamiltonianSystem(2, FEATURES, influence=influence, norm=1.3).frequency == 1.3**2 * influence.lipschitz
+
+
 def test_a_normalised_response_has_the_size_of_the_floor():
     """Its root mean square tends to scale·floor, whatever the response's; a small one is only scaled."""
     influence = NormalisedInfluence(2, ceiling=4.0, floor=0.5).double()

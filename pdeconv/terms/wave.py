@@ -224,8 +224,8 @@ class HamiltonianSystem(SeparableTerm):
         norm: Bound of ‖K‖₂.
         grid: Boundary and number of axes; the spacing must be 1.
 
-    Rate: Infinite; see :class:`SeparableTerm`, frequency ω = ‖K‖²·max g (influences that do not fall, as ReLU and tanh,
-        are nowhere steeper than their g).
+    Rate: Infinite; see :class:`SeparableTerm`, frequency ω = ‖K‖²·max |σ′|, infinite for influences whose steepness
+        (``lipschitz``) is unproven, such as learned curves.
     Solve, Flow: Undefined; those of each of its ``halves`` are exact.
     Keeps: No set of values, and no ball. The exact flow keeps the energy Σ S(Kv + b) + Σ S(Ku + b), S′ = σ; symplectic
         steps of the halves keep it nearly, and are reversible.
@@ -263,7 +263,7 @@ class HamiltonianSystem(SeparableTerm):
         )
         self.grid = self.convolution.grid
         self.bias = nn.Parameter(torch.zeros(self.convolution.weight.shape[0], device=device, dtype=dtype))
-        self.frequency = 2 * self.convolution.ceiling
+        self.frequency = self.convolution.squared_norm * influence.lipschitz
 
     def drive_first(self, second: Tensor) -> Tensor:
         return self._drive(second)
