@@ -44,11 +44,12 @@ class Energy(nn.Module, ABC):
     def gradient(self, u: Tensor) -> Tensor:
         """∇E(u), of the shape of ``u``: by automatic differentiation, unless there is a closed form.
 
-        Differentiable in turn where gradients are on; where they are off, it leaves no graph.
+        Differentiable in turn where gradients are on and something needs them; else it leaves no graph.
         """
         if torch.compiler.is_dynamo_compiling():  # which traces this form; the other one lives with checkpointing
             return torch.func.grad(lambda v: self(v).sum())(u)
-        keep = torch.is_grad_enabled()
+        needed = u.requires_grad or any(weight.requires_grad for weight in self.parameters())
+        keep = needed and torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
             v = u if u.requires_grad else u.clone().requires_grad_()
             (gradient,) = torch.autograd.grad(self(v).sum(), v, create_graph=keep)

@@ -222,6 +222,7 @@ def test_an_energy_of_ones_own():
     out = Evolve(Euler(flow), 40.0, CFL(0.25))(u)
     assert torch.allclose(out, torch.ones_like(u))
     assert torch.allclose(flow(u)(u), 1 - u)
+    assert not flow(u)(u).requires_grad  # nothing learns
 
 
 def test_automatic_gradients_live_with_every_memory_and_mode():
