@@ -8,15 +8,19 @@ from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
 from pdeconv.diffusion_tensor import ConstantTensor, ConvTensor, DiffusionTensor, PerChannelTensor
 from pdeconv.diffusivity import Charbonnier, Exponential, MonotoneDiffusivity, PeronaMalik, Weickert
 from pdeconv.discretisation import Discretisation, FourthOrder, Q1Elements, SecondOrder, Spectral
+from pdeconv.energy import Energy, FieldsOfExperts, NetworkEnergy
 from pdeconv.errors import PDEConvError, StabilityError, UnsupportedError
 from pdeconv.evolve import Evolve, Trajectory
 from pdeconv.grid import Grid
-from pdeconv.influence import Influence, RationalInfluence, ReLUInfluence, TanhInfluence
+from pdeconv.influence import Influence, NormalisedInfluence, RationalInfluence, ReLUInfluence, TanhInfluence
 from pdeconv.interpolation import ClampedCubicInterpolation, CubicInterpolation, Interpolation, LinearInterpolation
+from pdeconv.learned_influence import RBFInfluence, SplineInfluence
 from pdeconv.limiter import Limiter, Minmod, Superbee, VanLeer
 from pdeconv.models import create_model, list_models, register_model
+from pdeconv.moments import kernel_from_moments, moments_of_kernel
 from pdeconv.operator import Operator, operator
 from pdeconv.p_laplacian import PLaplace, TotalVariation
+from pdeconv.potential import Potential, SplinePotential
 from pdeconv.refine import refine_space, refine_time
 from pdeconv.spiking import LeakyIntegrateAndFire
 from pdeconv.steps import (
@@ -56,8 +60,10 @@ from pdeconv.terms import (
     Bistable,
     ConservativeAdvection,
     Decay,
+    DifferentialConvolution,
     Diffusion,
     Dilation,
+    EnergyFlow,
     Erosion,
     Fidelity,
     FitzHughNagumo,
@@ -125,6 +131,7 @@ __all__ = [
     "CrankNicolson",
     "CubicInterpolation",
     "Decay",
+    "DifferentialConvolution",
     "Diffusion",
     "DiffusionTensor",
     "Dilation",
@@ -132,12 +139,15 @@ __all__ = [
     "DormandPrince",
     "DuFortFrankel",
     "EdgeEnhancing",
+    "Energy",
+    "EnergyFlow",
     "Erosion",
     "Euler",
     "Evolve",
     "Exact",
     "Exponential",
     "Fidelity",
+    "FieldsOfExperts",
     "FitzHughNagumo",
     "Fixed",
     "FixedVelocity",
@@ -163,7 +173,9 @@ __all__ = [
     "Minmod",
     "Momentum",
     "MonotoneDiffusivity",
+    "NetworkEnergy",
     "NonlocalDiffusion",
+    "NormalisedInfluence",
     "Operator",
     "PDEBasicBlock",
     "PDEBlock",
@@ -174,7 +186,9 @@ __all__ = [
     "PerChannelVelocity",
     "PeronaMalik",
     "PointwiseNetwork",
+    "Potential",
     "Q1Elements",
+    "RBFInfluence",
     "RationalInfluence",
     "ReLUInfluence",
     "Reaction",
@@ -184,6 +198,8 @@ __all__ = [
     "SemiLagrangian",
     "ShockFilter",
     "Spectral",
+    "SplineInfluence",
+    "SplinePotential",
     "StabilityError",
     "Step",
     "Strang",
@@ -205,7 +221,9 @@ __all__ = [
     "Wave",
     "Weickert",
     "create_model",
+    "kernel_from_moments",
     "list_models",
+    "moments_of_kernel",
     "operator",
     "refine_space",
     "refine_time",

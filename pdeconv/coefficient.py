@@ -61,9 +61,10 @@ def per_channel(values: Tensor, u: Tensor) -> Tensor:
     return values.to(u.dtype).reshape(*values.shape, *(1,) * (u.dim() - 2))
 
 
-def check_channels(channels: int, u: Tensor) -> None:
+def check_channels(channels: int, u: Tensor, owner: str = "The coefficient") -> None:
+    """Raise ``PDEConvError`` unless the state ``u`` has the channels that ``owner`` was built for."""
     if u.shape[1] != channels:
-        raise PDEConvError(f"The coefficient was built for {channels} channels, but the state has {u.shape[1]}.")
+        raise PDEConvError(f"{owner} was built for {channels} channels, but the state has {u.shape[1]}.")
 
 
 def initial_logit(name: str, initial: float, ceiling: float) -> float:

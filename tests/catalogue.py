@@ -43,17 +43,20 @@ from pdeconv import (
     ConvVelocity,
     CrankNicolson,
     Decay,
+    DifferentialConvolution,
     Diffusion,
     DiffusionTensor,
     Dilation,
     DormandPrince,
     DuFortFrankel,
     EdgeEnhancing,
+    EnergyFlow,
     Erosion,
     Euler,
     Exact,
     Exponential,
     Fidelity,
+    FieldsOfExperts,
     FitzHughNagumo,
     FourthOrder,
     FractionalDiffusion,
@@ -70,7 +73,9 @@ from pdeconv import (
     Minmod,
     Momentum,
     MonotoneDiffusivity,
+    NetworkEnergy,
     NonlocalDiffusion,
+    NormalisedInfluence,
     PerChannel,
     PerChannelTensor,
     PerChannelVelocity,
@@ -79,12 +84,15 @@ from pdeconv import (
     PointwiseNetwork,
     Q1Elements,
     RationalInfluence,
+    RBFInfluence,
     Reaction,
     Residual,
     SelfVelocity,
     SemiLagrangian,
     ShockFilter,
     Spectral,
+    SplineInfluence,
+    SplinePotential,
     Step,
     Strang,
     Superbee,
@@ -158,6 +166,18 @@ def _convolution(influence: Callable[[], nn.Module | None]) -> Callable[[Grid], 
     return build
 
 
+def _convex_energy(grid: Grid) -> Term:
+    potential = SplinePotential(3, knots=9, reach=0.7, curvature=1.2)
+    return EnergyFlow(FieldsOfExperts(CHANNELS, 3, potential=potential, norm=1.3, grid=unit(grid)))
+
+
+def _differential(grid: Grid) -> Term:
+    """Along the first axis an advection, along each a diffusion."""
+    second = [tuple(2 * int(i == axis) for i in range(grid.dims)) for axis in range(grid.dims)]
+    first = (1,) + (0,) * (grid.dims - 1)
+    return DifferentialConvolution(CHANNELS, {first: -0.3, **dict.fromkeys(second, 0.1)}, accuracy=1, grid=grid)
+
+
 def unit(grid: Grid) -> Grid:
     """``grid`` with spacing 1."""
     return Grid(boundary=grid.boundary, dims=grid.dims)
@@ -195,6 +215,11 @@ TERMS: dict[str, Callable[[Grid], Term]] = {
     "relu_convolution": _convolution(lambda: None),
     "tanh_convolution": _convolution(TanhInfluence),
     "rational_convolution": _convolution(lambda: RationalInfluence(3, scales=(0.7, 0.3))),
+    "rbf_convolution": _convolution(lambda: RBFInfluence(3, centres=5, reach=0.7)),
+    "normalised_convolution": _convolution(lambda: NormalisedInfluence(3, SplineInfluence(3, knots=9))),
+    "convex_energy": _convex_energy,
+    "network_energy": lambda grid: EnergyFlow(NetworkEnergy(CONVOLUTIONS[grid.dims](CHANNELS, 3, 1), nn.Softplus())),
+    "differential": _differential,
     "dilation": lambda grid: Dilation(PerChannel(CHANNELS, ceiling=0.9), grid),
     "erosion": lambda grid: Erosion(PerChannel(CHANNELS, ceiling=0.9), grid),
     "shock_filter": lambda grid: ShockFilter(PerChannel(CHANNELS, ceiling=0.9), contrast=0.3, grid=grid),
@@ -208,6 +233,7 @@ TERMS: dict[str, Callable[[Grid], Term]] = {
     "residual": lambda grid: Residual(CONVOLUTIONS[grid.dims](CHANNELS, CHANNELS, 3, padding=1), nn.Tanh()),
 }
 UNPROVEN = ("residual", "central_advection", "weno3_advection", "weno5_advection", "wave", "telegraph", "hamiltonian")
+UNPROVEN += ("network_energy", "differential")
 # Diffusions that keep the energy alone, and so nothing under the reflect boundary.
 OF_ENERGY = ("fourth_order_diffusion", "spectral_diffusion", "biharmonic_diffusion", "strong_tensor_diffusion")
 # They differ from perona_malik or tensor_diffusion in the coefficient: of the steps, Euler stands for the others.

@@ -24,7 +24,7 @@ from catalogue import (
     saturate,
 )
 
-from pdeconv.operator import ENERGY, RANGE, RANGE_WITH_DATA, RANGE_WITH_ZERO
+from pdeconv.operator import ENERGY, OWN_ENERGY, RANGE, RANGE_WITH_DATA, RANGE_WITH_ZERO
 
 TIGHT_FOR_RANGE = ("Euler", "Heun", "SSPRK3", "SSPRK34")
 PROVEN = [pair for pair in pairs() if pair[0] not in UNPROVEN and pair[1] not in ("DormandPrince", "ARS222")]
@@ -33,7 +33,7 @@ PROVEN = [pair for pair in pairs() if pair[0] not in UNPROVEN and pair[1] not in
 def test_what_is_proven():
     """RK4 and the like promise the energy alone, and so nothing for terms that keep something else; nor do UNPROVEN."""
     unproven = {(term, step) for term, step in PROVEN if not STEPS[step](build(term)).keeps}
-    keep_the_energy_too = ("diffusion", "perona_malik", "decay", "friction", "convolution")
+    keep_the_energy_too = ("diffusion", "perona_malik", "decay", "friction", "convolution", "energy")
     keep_the_range_alone = {term for term, _ in PROVEN if not term.endswith(keep_the_energy_too)}
     assert unproven == {(t, s) for t, s in PROVEN if t in keep_the_range_alone and s in (*ENERGY_ALONE, *STABILISED)}
     for name in UNPROVEN:
@@ -48,6 +48,8 @@ def violation(step, invariant, u, after):
         return (
             float((after.norm() / u.norm().clamp(min=1e-300) - 1).clamp(min=0)) if after.isfinite().all() else math.inf
         )
+    if invariant == OWN_ENERGY:
+        return float((step.term.energy(after) - step.term.energy(u)).clamp(min=0).max())
     if isinstance(invariant, tuple):
         if isinstance(invariant[0], tuple):  # a rectangle, of the two halves of the channels
             return max(excess(half, *side) for half, side in zip(after.chunk(2, 1), invariant, strict=True))

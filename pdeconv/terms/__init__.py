@@ -7,7 +7,9 @@ from pdeconv.terms.advection import Advection
 from pdeconv.terms.anisotropic import AnisotropicDiffusion
 from pdeconv.terms.conservative_advection import ConservativeAdvection
 from pdeconv.terms.convolution import Residual, SymmetricConvolution
+from pdeconv.terms.differential_convolution import DifferentialConvolution
 from pdeconv.terms.diffusion import Diffusion
+from pdeconv.terms.energy import EnergyFlow
 from pdeconv.terms.fidelity import Fidelity
 from pdeconv.terms.higher_order import Biharmonic, FractionalDiffusion
 from pdeconv.terms.morphology import Dilation, Erosion, MeanCurvatureMotion, ShockFilter
@@ -24,8 +26,10 @@ __all__ = [
     "Bistable",
     "ConservativeAdvection",
     "Decay",
+    "DifferentialConvolution",
     "Diffusion",
     "Dilation",
+    "EnergyFlow",
     "Erosion",
     "Fidelity",
     "FitzHughNagumo",
