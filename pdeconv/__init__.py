@@ -5,15 +5,22 @@ from pdeconv.advection_scheme import TVD, AdvectionScheme, Central, Upwind
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
 from pdeconv.coefficient import Coefficient, Constant, PerChannel
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
-from pdeconv.diffusivity import PeronaMalik
+from pdeconv.diffusion_tensor import ConstantTensor, ConvTensor, DiffusionTensor, PerChannelTensor
+from pdeconv.diffusivity import Charbonnier, Exponential, MonotoneDiffusivity, PeronaMalik, Weickert
+from pdeconv.discretisation import Discretisation, FourthOrder, Q1Elements, SecondOrder, Spectral
+from pdeconv.energy import Energy, FieldsOfExperts, NetworkEnergy
 from pdeconv.errors import PDEConvError, StabilityError, UnsupportedError
 from pdeconv.evolve import Evolve, Trajectory
 from pdeconv.grid import Grid
-from pdeconv.influence import Influence, RationalInfluence, ReLUInfluence, TanhInfluence
+from pdeconv.influence import Influence, NormalisedInfluence, RationalInfluence, ReLUInfluence, TanhInfluence
 from pdeconv.interpolation import ClampedCubicInterpolation, CubicInterpolation, Interpolation, LinearInterpolation
+from pdeconv.learned_influence import RBFInfluence, SplineInfluence
 from pdeconv.limiter import Limiter, Minmod, Superbee, VanLeer
 from pdeconv.models import create_model, list_models, register_model
+from pdeconv.moments import kernel_from_moments, moments_of_kernel
 from pdeconv.operator import Operator, operator
+from pdeconv.p_laplacian import PLaplace, TotalVariation
+from pdeconv.potential import Potential, SplinePotential
 from pdeconv.refine import refine_space, refine_time
 from pdeconv.spiking import LeakyIntegrateAndFire
 from pdeconv.steps import (
@@ -45,16 +52,22 @@ from pdeconv.steps import (
     Strang,
     VelocityVerlet,
 )
+from pdeconv.structure_tensor import CoherenceEnhancing, EdgeEnhancing
 from pdeconv.terms import (
     Advection,
+    AnisotropicDiffusion,
+    Biharmonic,
     Bistable,
     ConservativeAdvection,
     Decay,
+    DifferentialConvolution,
     Diffusion,
     Dilation,
+    EnergyFlow,
     Erosion,
     Fidelity,
     FitzHughNagumo,
+    FractionalDiffusion,
     Friction,
     GrayScott,
     HamiltonianSystem,
@@ -97,33 +110,49 @@ __all__ = [
     "Adaptive",
     "Advection",
     "AdvectionScheme",
+    "AnisotropicDiffusion",
     "BackwardEuler",
+    "Biharmonic",
     "Bistable",
     "BogackiShampine",
     "Central",
+    "Charbonnier",
     "Clamp",
     "ClampedCubicInterpolation",
     "Coefficient",
+    "CoherenceEnhancing",
     "ConservativeAdvection",
     "Constant",
+    "ConstantTensor",
     "ConstantVelocity",
     "Control",
+    "ConvTensor",
     "ConvVelocity",
     "CrankNicolson",
     "CubicInterpolation",
     "Decay",
+    "DifferentialConvolution",
     "Diffusion",
+    "DiffusionTensor",
     "Dilation",
+    "Discretisation",
     "DormandPrince",
     "DuFortFrankel",
+    "EdgeEnhancing",
+    "Energy",
+    "EnergyFlow",
     "Erosion",
     "Euler",
     "Evolve",
     "Exact",
+    "Exponential",
     "Fidelity",
+    "FieldsOfExperts",
     "FitzHughNagumo",
     "Fixed",
     "FixedVelocity",
+    "FourthOrder",
+    "FractionalDiffusion",
     "Friction",
     "GrayScott",
     "Grid",
@@ -143,22 +172,34 @@ __all__ = [
     "Measured",
     "Minmod",
     "Momentum",
+    "MonotoneDiffusivity",
+    "NetworkEnergy",
     "NonlocalDiffusion",
+    "NormalisedInfluence",
     "Operator",
     "PDEBasicBlock",
     "PDEBlock",
     "PDEConvError",
+    "PLaplace",
     "PerChannel",
+    "PerChannelTensor",
     "PerChannelVelocity",
     "PeronaMalik",
     "PointwiseNetwork",
+    "Potential",
+    "Q1Elements",
+    "RBFInfluence",
     "RationalInfluence",
     "ReLUInfluence",
     "Reaction",
     "Residual",
+    "SecondOrder",
     "SelfVelocity",
     "SemiLagrangian",
     "ShockFilter",
+    "Spectral",
+    "SplineInfluence",
+    "SplinePotential",
     "StabilityError",
     "Step",
     "Strang",
@@ -169,6 +210,7 @@ __all__ = [
     "Telegraph",
     "Term",
     "TimeVarying",
+    "TotalVariation",
     "Trajectory",
     "UnsupportedError",
     "Upwind",
@@ -177,8 +219,11 @@ __all__ = [
     "VelocityField",
     "VelocityVerlet",
     "Wave",
+    "Weickert",
     "create_model",
+    "kernel_from_moments",
     "list_models",
+    "moments_of_kernel",
     "operator",
     "refine_space",
     "refine_time",

@@ -46,6 +46,14 @@ class Coefficient(nn.Module, ABC):
         return f"ceiling={self.ceiling:g}"
 
 
+class FaceCoefficient(Coefficient):
+    """A coefficient that knows its values at the faces better than the mean of the cells tells."""
+
+    @abstractmethod
+    def faces(self, u: Tensor, grid: Grid) -> tuple[Tensor, ...]:
+        """The field at the N + 1 faces along each axis, (B|1, C|1, *S) with N + 1 along that axis."""
+
+
 def per_channel(values: Tensor, u: Tensor) -> Tensor:
     """Values (…, C), shaped (…, C, 1, …) and typed to multiply the state ``u``."""
     if values.shape[-1] != 1:  # one value is shared by all channels
@@ -53,9 +61,10 @@ def per_channel(values: Tensor, u: Tensor) -> Tensor:
     return values.to(u.dtype).reshape(*values.shape, *(1,) * (u.dim() - 2))
 
 
-def check_channels(channels: int, u: Tensor) -> None:
+def check_channels(channels: int, u: Tensor, owner: str = "The coefficient") -> None:
+    """Raise ``PDEConvError`` unless the state ``u`` has the channels that ``owner`` was built for."""
     if u.shape[1] != channels:
-        raise PDEConvError(f"The coefficient was built for {channels} channels, but the state has {u.shape[1]}.")
+        raise PDEConvError(f"{owner} was built for {channels} channels, but the state has {u.shape[1]}.")
 
 
 def initial_logit(name: str, initial: float, ceiling: float) -> float:

@@ -10,13 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pdeconv.errors import PDEConvError, checked_count, checked_number
+from pdeconv.coefficient import initial_logit
+from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
 
 
 class Influence(nn.Module, ABC):
-    """A nonlinearity φ(z) = g(z)·z given by its slope 0 ≤ g(z) ≤ ceiling, pointwise and per feature."""
+    """A nonlinearity φ(z) = g(z)·z given by its slope 0 ≤ g(z) ≤ ceiling, for each sample by itself.
+
+    Most are pointwise; g may depend on the rest of the sample too, as a normalisation does.
+
+    Attributes:
+        ceiling: Upper bound of g, whatever the weights.
+        lipschitz: Upper bound of |φ′|, where φ is pointwise; inf if unproven. Where g rises φ′ may exceed the ceiling.
+    """
 
     ceiling: float
+    lipschitz: float = math.inf
 
     @abstractmethod
     def forward(self, z: Tensor) -> Tensor:
@@ -34,7 +43,7 @@ class ReLUInfluence(Influence):
         tensor([0., 1.])
     """
 
-    ceiling = 1.0
+    ceiling = lipschitz = 1.0
 
     def forward(self, z: Tensor) -> Tensor:
         return (z > 0).to(z.dtype)
@@ -48,7 +57,7 @@ class TanhInfluence(Influence):
         tensor([1.0000, 0.0100])
     """
 
-    ceiling = 1.0
+    ceiling = lipschitz = 1.0
 
     def forward(self, z: Tensor) -> Tensor:
         small = z.abs() < 1e-3
@@ -76,7 +85,7 @@ class RationalInfluence(Influence):
         True
     """
 
-    ceiling = 1.0
+    ceiling = lipschitz = 1.0
 
     def __init__(
         self,
@@ -102,10 +111,14 @@ class RationalInfluence(Influence):
         self.weight = nn.Parameter(torch.full_like(self.log_scale, math.log(8 / len(scales))))
 
     def forward(self, z: Tensor) -> Tensor:
-        shape = (-1, *(1,) * (z.dim() - 2))
-        shares = torch.softmax(functional.pad(self.weight, (0, 1)), 1).to(z.dtype)
-        slowness = (torch.exp(-2 * self.log_scale) / self.power).to(z.dtype)
-        squared, slope = z * z, torch.zeros((), dtype=z.dtype, device=z.device)
+        return self.of_square(z * z)
+
+    def of_square(self, squared: Tensor) -> Tensor:
+        """The slope g as a function of z² (B, F, *S), in which it decreases."""
+        shape = (-1, *(1,) * (squared.dim() - 2))
+        shares = torch.softmax(functional.pad(self.weight, (0, 1)), 1).to(squared.dtype)
+        slowness = (torch.exp(-2 * self.log_scale) / self.power).to(squared.dtype)
+        slope = torch.zeros((), dtype=squared.dtype, device=squared.device)
         for share, slow in zip(shares.unbind(1)[:-1], slowness.unbind(1), strict=True):
             bump = 1 / (1 + squared * slow.reshape(shape))
             for _ in range(self.power.bit_length() - 1):
@@ -115,3 +128,59 @@ class RationalInfluence(Influence):
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, bumps={self.weight.shape[1]}, power={self.power}, ceiling=1"
+
+
+class NormalisedInfluence(Influence):
+    """A normalisation with a bound, and an influence after it, φ(N(z)): N(z) = s·z, g(z) = s·g₁(s·z).
+
+    s = scale / √(1 + ⟨z²⟩/floor²), the mean ⟨·⟩ over the cells of a feature of a sample, the scale in (0, ceiling)
+    learned per feature: responses well above the floor come out with a root mean square of scale·floor, those below
+    it are only scaled. No mean is subtracted and no shift added, so that φ(N(z)) keeps the form slope times z.
+
+    Args:
+        features: Number of features F.
+        influence: What follows, with its slope g₁; by default ReLU.
+        ceiling: Upper bound of s.
+        floor: Root mean square of a response, from where on it is normalised, in units of z.
+
+    References:
+        L. Ruthotto, E. Haber. Deep neural networks motivated by partial differential equations. JMIV 62, 2020.
+        B. Zhang, R. Sennrich. Root mean square layer normalization. NeurIPS 2019.
+
+    Example:
+        >>> z = torch.tensor([3.0, 4.0]).reshape(1, 1, 2)
+        >>> g = NormalisedInfluence(1, ceiling=10.0)
+        >>> (g(z) * z).square().mean().sqrt().item() / (10.0 * 0.9 * 0.1) > 0.99
+        True
+    """
+
+    def __init__(
+        self,
+        features: int,
+        influence: Influence | None = None,
+        ceiling: float = 1.0,
+        floor: float = 0.1,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        features, ceiling = checked_count(name, "features", features), checked_number(name, "ceiling", ceiling)
+        self.floor = checked_number(name, "floor", floor)
+        self.influence = ReLUInfluence() if influence is None else influence
+        checked_type(name, self.influence, Influence, "give for example TanhInfluence()")
+        self.scale_ceiling, self.ceiling = ceiling, ceiling * self.influence.ceiling
+        start = initial_logit(name, 0.9 * ceiling, ceiling)
+        self.weight = nn.Parameter(torch.full((features,), start, device=device, dtype=dtype))
+
+    def forward(self, z: Tensor) -> Tensor:
+        # Squares leave the range of float16.
+        relative = z.to(torch.promote_types(z.dtype, torch.float32)) / self.floor
+        mean_square = relative.flatten(2).square().mean(2)
+        scale = self.scale_ceiling * torch.sigmoid(self.weight) * torch.rsqrt(1 + mean_square)
+        scale = scale.to(z.dtype).reshape(*scale.shape, *(1,) * (z.dim() - 2))
+        return scale * self.influence(scale * z)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.numel()}, floor={self.floor:g}, ceiling={self.ceiling:g}"

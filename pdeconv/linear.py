@@ -97,22 +97,30 @@ def apply_along(matrix: Tensor, u: Tensor, axis: int) -> Tensor:
     return torch.movedim(torch.movedim(u, axis, -1) @ matrix.T, -1, axis)
 
 
-def map_spectrum(u: Tensor, diffusivity: Tensor, grid: Grid, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """f(κΔ) u for a diffusivity that is constant in space: transform, multiply by f of the eigenvalues, transform back.
+def map_modes(u: Tensor, grid: Grid, function: Callable[[list[Tensor]], Tensor]) -> Tensor:
+    """f(δ₁², δ₂², …) u for the second differences along the axes: transform, multiply, transform back.
 
     Computed in float32 at least: the transforms sum over whole axes.
+
+    Args:
+        u: State (B, C, *S).
+        grid: Boundary and number of axes.
+        function: f of the eigenvalues of each δ² in [−4, 0], shaped (1, 1, …, N, …) to broadcast to ``u``.
+
+    Example:
+        >>> twice = map_modes(torch.tensor([[[0.0, 1.0, 0.0]]]), Grid(dims=1), lambda modes: modes[0])
+        >>> torch.allclose(twice, torch.tensor([[[1.0, -2.0, 1.0]]]), atol=1e-6)
+        True
     """
     dtype = torch.promote_types(u.dtype, torch.float32)
     with without_autocast(u):
-        spectrum, total = u.to(dtype), torch.zeros((), dtype=dtype, device=u.device)
-        bases = []
-        for axis, dx in zip(grid.axes, grid.spacings, strict=True):
+        spectrum, modes, bases = u.to(dtype), [], []
+        for axis in grid.axes:
             forward, inverse, values = laplacian_basis(u.shape[axis], grid.boundary, dtype, u.device)
-            shape = [-1 if i == axis else 1 for i in range(u.dim())]
-            total = total + (values / dx**2).reshape(shape)
+            modes.append(values.reshape([-1 if i == axis else 1 for i in range(u.dim())]))
             spectrum = apply_along(forward, spectrum, axis)
             bases.append(inverse)
-        spectrum = spectrum * function(diffusivity.to(dtype) * total)
+        spectrum = spectrum * function(modes)
         for axis, inverse in zip(grid.axes, bases, strict=True):
             spectrum = apply_along(inverse, spectrum, axis)
     return spectrum.to(u.dtype)
@@ -207,6 +215,8 @@ def _while(condition: Callable[..., Tensor], body: Callable[..., tuple], state: 
         from torch._higher_order_ops.while_loop import while_loop
 
         return while_loop(condition, body, state)  # pyright: ignore[reportReturnType]
+    if state[0].is_meta:  # shapes, and no values to ask
+        return body(*state)
     while bool(condition(*state)):
         state = body(*state)
     return state
@@ -240,7 +250,9 @@ def implicit_solve(
 
 class _ImplicitSolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, matvec, weights, b, *parameters):
+    def forward(ctx, *inputs):
+        # Not named one by one: where as many inputs come as there are names, torch.compile (2.14) leaves out ctx.
+        matvec, weights, b, *parameters = inputs
         x = conjugate_gradient(lambda v: matvec(v, *parameters), b, weights=weights)
         ctx.matvec, ctx.weights = matvec, weights
         ctx.save_for_backward(x, *parameters)

@@ -18,12 +18,13 @@ Invariant = str | Interval | tuple[Interval, Interval]
 """A family of closed convex sets that a flow keeps: ``"range"`` (every interval of the values of a channel),
 ``"range with 0"`` (every interval that contains 0), ``"range with data"`` (every interval that contains 0 and the data
 of the equation's fidelity terms), one interval ``(low, high)``, which may be infinite, a rectangle of two intervals
-(for the first and for the second half of the channels), ``"energy"`` (every ball ‖u‖ ≤ r), or ``"discrete energy"``
-(every sublevel set of a convex quadratic energy that belongs to one scheme at one dt)."""
+(for the first and for the second half of the channels), ``"energy"`` (every ball ‖u‖ ≤ r), ``"own energy"`` (every
+sublevel set of the convex energy that one term descends), or ``"discrete energy"`` (every sublevel set of a convex
+quadratic energy that belongs to one scheme at one dt)."""
 
 Keeps = frozenset[Invariant]
 RANGE, RANGE_WITH_ZERO, RANGE_WITH_DATA = "range", "range with 0", "range with data"
-ENERGY, DISCRETE_ENERGY = "energy", "discrete energy"
+ENERGY, OWN_ENERGY, DISCRETE_ENERGY = "energy", "own energy", "discrete energy"
 NON_NEGATIVE = (0.0, math.inf)
 NOTHING: Keeps = frozenset()
 _NAMED = (RANGE, RANGE_WITH_ZERO, RANGE_WITH_DATA, ENERGY, DISCRETE_ENERGY)
@@ -59,13 +60,14 @@ def _is_interval(invariant: object) -> bool:
 
 
 def common(first: Keeps, second: Keeps) -> Keeps:
-    """What two operators both keep, and so does their sum. A discrete energy is of one scheme, and never common.
+    """What two operators both keep, and so does their sum. An energy of one term or one scheme is never common.
 
     Example:
         >>> common(frozenset({"range", "energy"}), frozenset({(0.0, 1.0)}))
         frozenset({(0.0, 1.0)})
     """
-    return frozenset(i for i in first | second if i != DISCRETE_ENERGY and _kept(i, first) and _kept(i, second))
+    shared = (first | second) - {OWN_ENERGY, DISCRETE_ENERGY}
+    return frozenset(invariant for invariant in shared if _kept(invariant, first) and _kept(invariant, second))
 
 
 def _kept(invariant: Invariant, by: Keeps) -> bool:

@@ -161,6 +161,21 @@ def upper_faces(p: Tensor, axis: int) -> Tensor:
     return p.narrow(axis, 1, p.shape[axis] - 1)
 
 
+def at_faces(field: Tensor, axis: int, grid: Grid) -> Tensor:
+    """A field at the cells, (B|1, C|1, *S|1) or (), at the N + 1 faces along ``axis``: the mean of both cells.
+
+    One that does not vary along the axis stays as it is. Beyond a dirichlet edge the material goes on.
+
+    Example:
+        >>> at_faces(torch.tensor([[[1.0, 3.0]]]), 2, Grid(dims=1))
+        tensor([[[1., 2., 3.]]])
+    """
+    if field.dim() == 0 or field.shape[axis] == 1:
+        return field
+    beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
+    return face_mean(extend(field, axis, beyond), axis)
+
+
 def odd_at_walls(p: Tensor, axis: int, boundary: Boundary) -> Tensor:
     """A field at N + 1 faces, made odd about the walls, so that nothing passes through them.
 
@@ -191,3 +206,25 @@ def squared_gradient(u: Tensor, grid: Grid) -> Tensor:
         squared = gradient(u, axis, grid).square()
         total = total + face_mean(squared, axis)
     return total
+
+
+def squared_gradients_at_faces(u: Tensor, axis: int, grid: Grid) -> list[Tensor]:
+    """|∇u|² at the N + 1 faces along ``axis``, from every corner that a face has: 2ᴰ of them on D axes.
+
+    A corner of a cell has one face along each axis, and their differences make one gradient. Means over the corners of
+    φ′(|∇u|²) are the conductances of the flow that descends the mean over the corners of φ(|∇u|²)/2.
+
+    Example:
+        >>> squared_gradients_at_faces(torch.tensor([[[1.0, 3.0]]]), 2, Grid(dims=1))
+        [tensor([[[0., 4., 0.]]]), tensor([[[0., 4., 0.]]])]
+    """
+    beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
+    through = gradient(u, axis, grid).square()
+    beside = [torch.zeros_like(u)]
+    for other in grid.axes:
+        if other != axis:
+            squared = gradient(u, other, grid).square()
+            sides = (lower_faces(squared, other), upper_faces(squared, other))
+            beside = [before + side for before in beside for side in sides]
+    extended = [extend(squared, axis, beyond) for squared in beside]
+    return [through + side(squared, axis) for squared in extended for side in (lower_faces, upper_faces)]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, DIMS, build, grid_of, matrix, state
+from catalogue import BOUNDARIES, COUSINS, DIMS, OTHER_DIFFUSIONS, build, grid_of, matrix, state
 
 from pdeconv import Grid, PDEConvError
 from pdeconv.linear import inner_product_weights
@@ -65,7 +65,10 @@ def test_gradient_and_divergence(boundary, dims):
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("name", ["constant_diffusion", "perona_malik", "relu_convolution", "rational_convolution"])
+@pytest.mark.parametrize(
+    "name",
+    ["constant_diffusion", "perona_malik", "relu_convolution", "rational_convolution", *COUSINS, *OTHER_DIFFUSIONS],
+)
 def test_frozen_operators_are_symmetric_and_dissipate(name, boundary):
     """Symmetric in the cell weights (1, or ½ at a reflecting edge of diffusion), and negative semidefinite."""
     for dims in (1, 2):

@@ -2,18 +2,34 @@
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, CHANNELS, DIMS, STEPS, build, can_step, grid_of, number, state, unit
+from catalogue import (
+    BOUNDARIES,
+    CHANNELS,
+    COUSINS,
+    DIMS,
+    OTHER_DIFFUSIONS,
+    STEPS,
+    build,
+    can_step,
+    grid_of,
+    number,
+    state,
+    unit,
+)
 
 from pdeconv import RationalInfluence, SymmetricConvolution
 
-DIFFUSIONS = ("constant_diffusion", "channel_diffusion", "perona_malik")
+FIRST_DIFFUSIONS = ("constant_diffusion", "channel_diffusion", "perona_malik")
+DIFFUSIONS = (*FIRST_DIFFUSIONS, *COUSINS, *OTHER_DIFFUSIONS)
 SLOPED = [f"{name}_advection" for name in ("minmod", "van_leer", "superbee", "central", "weno3", "weno5")]
 STEPPED = ("Euler", "Heun", "SSPRK3", "RK4", "BackwardEuler", "CrankNicolson", "Exact")
 STEPPED += ("SSPRK34", "FED", "RKL1", "RKL2", "DuFortFrankel", "AOS", "ADI")
 
 
-@pytest.mark.parametrize("step_name", STEPPED)
-@pytest.mark.parametrize("term_name", DIFFUSIONS)
+@pytest.mark.parametrize(
+    ("term_name", "step_name"),
+    [(term, step) for term in DIFFUSIONS for step in (STEPPED if term in FIRST_DIFFUSIONS else ("Euler", "Exact"))],
+)
 def test_mass_is_conserved(term_name, step_name):
     for boundary in ("neumann", "periodic"):
         for dims in DIMS:
@@ -21,7 +37,7 @@ def test_mass_is_conserved(term_name, step_name):
             if not can_step(step_name, term):
                 continue
             u = state(dims)
-            after = STEPS[step_name](term)(u, number(0.05))
+            after = STEPS[step_name](term)(u, number(0.01 if "biharmonic" in term_name else 0.05))
             assert torch.allclose(after.flatten(2).sum(2), u.flatten(2).sum(2), atol=1e-11)
             assert (after - u).abs().max() > 1e-3
 

@@ -9,6 +9,7 @@ from catalogue import (
     DATA,
     DIMS,
     ENERGY_ALONE,
+    OF_ENERGY,
     STABILISED,
     STATE_INDEPENDENT,
     STEPS,
@@ -23,7 +24,7 @@ from catalogue import (
     saturate,
 )
 
-from pdeconv.operator import ENERGY, RANGE, RANGE_WITH_DATA, RANGE_WITH_ZERO
+from pdeconv.operator import ENERGY, OWN_ENERGY, RANGE, RANGE_WITH_DATA, RANGE_WITH_ZERO
 
 TIGHT_FOR_RANGE = ("Euler", "Heun", "SSPRK3", "SSPRK34")
 PROVEN = [pair for pair in pairs() if pair[0] not in UNPROVEN and pair[1] not in ("DormandPrince", "ARS222")]
@@ -32,7 +33,7 @@ PROVEN = [pair for pair in pairs() if pair[0] not in UNPROVEN and pair[1] not in
 def test_what_is_proven():
     """RK4 and the like promise the energy alone, and so nothing for terms that keep something else; nor do UNPROVEN."""
     unproven = {(term, step) for term, step in PROVEN if not STEPS[step](build(term)).keeps}
-    keep_the_energy_too = ("diffusion", "perona_malik", "decay", "friction", "convolution")
+    keep_the_energy_too = ("diffusion", "perona_malik", "decay", "friction", "convolution", "energy")
     keep_the_range_alone = {term for term, _ in PROVEN if not term.endswith(keep_the_energy_too)}
     assert unproven == {(t, s) for t, s in PROVEN if t in keep_the_range_alone and s in (*ENERGY_ALONE, *STABILISED)}
     for name in UNPROVEN:
@@ -47,6 +48,8 @@ def violation(step, invariant, u, after):
         return (
             float((after.norm() / u.norm().clamp(min=1e-300) - 1).clamp(min=0)) if after.isfinite().all() else math.inf
         )
+    if invariant == OWN_ENERGY:
+        return float((step.term.energy(after) - step.term.energy(u)).clamp(min=0).max())
     if isinstance(invariant, tuple):
         if isinstance(invariant[0], tuple):  # a rectangle, of the two halves of the channels
             return max(excess(half, *side) for half, side in zip(after.chunk(2, 1), invariant, strict=True))
@@ -68,7 +71,9 @@ def test_kept_at_the_limit(term_name, step_name, boundary):
         for scale in (0.3, 3.0):
             step = STEPS[step_name](build(term_name, grid_of(boundary, dims), scale))
             if not step.keeps:  # counted in test_what_is_proven; and the reflect boundary
-                assert step_name in (*ENERGY_ALONE, *STABILISED) and step.guaranteed_limit == 0
+                of_energy = term_name in (*OF_ENERGY, "q1_diffusion") and boundary == "reflect"
+                assert of_energy or step_name in (*ENERGY_ALONE, *STABILISED)
+                assert step.guaranteed_limit == 0
                 continue
             limit = step.guaranteed_limit
             for dt in (limit,) if math.isfinite(limit) else (0.1, 1e3):
@@ -106,6 +111,21 @@ def test_broken_beyond_the_limit(term_name, step_name, boundary):
         assert worst > 1e-3, dims
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "term_name", ["fourth_order_diffusion", "q1_diffusion", "spectral_diffusion", "biharmonic_diffusion"]
+)
+def test_the_energy_breaks_beyond_the_limit(term_name):
+    """On a periodic grid of an even number of cells, whose zigzag is the fastest mode of all."""
+    for dims in DIMS:
+        step = STEPS["Euler"](saturate(build(term_name, grid_of("periodic", dims))))
+        for courant, broken in ((1.0, False), (1.01, True)):
+            u = initial_states(dims)["noise"]
+            for _ in range(400):
+                before, u = u.norm(), step(u, number(courant * step.guaranteed_limit))
+            assert (float(u.norm() / before) > 1.01) == broken, dims
+
+
 def test_a_measured_limit_is_at_least_the_guaranteed_one():
     for term_name, step_name in PROVEN:
         for dims in DIMS:
@@ -117,8 +137,13 @@ def test_a_measured_limit_is_at_least_the_guaranteed_one():
 
 
 @pytest.mark.parametrize(
-    "term_name", ["perona_malik", "conv_advection", "minmod_advection", "superbee_advection", "burgers",
-                  "conservative_advection", "conservative_van_leer", "dilation", "shock_filter", "mean_curvature"],
+    "term_name",
+    [
+        "perona_malik", "tv_diffusion", "p_laplace_diffusion", "tensor_diffusion", "conv_tensor_diffusion",
+        "edge_enhancing_diffusion", "coherence_enhancing_diffusion", "conv_advection", "minmod_advection",
+        "superbee_advection", "burgers", "conservative_advection", "conservative_van_leer", "dilation",
+        "shock_filter", "mean_curvature",
+    ],
 )  # fmt: skip
 def test_kept_at_the_measured_limit(term_name):
     """Euler at the sharper, measured limit: each sample its own."""

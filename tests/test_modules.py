@@ -9,15 +9,20 @@ import torch
 from catalogue import BOUNDARIES, CHANNELS, STEPS, TERMS, build, number, state
 
 from pdeconv import (
+    CoherenceEnhancing,
+    ConvTensor,
     ConvVelocity,
+    EdgeEnhancing,
     Euler,
     Evolve,
     Fixed,
     Grid,
     HamiltonianSystem,
+    MonotoneDiffusivity,
     NonlocalDiffusion,
     PDEBlock,
     PerChannel,
+    PerChannelTensor,
     PerChannelVelocity,
     PeronaMalik,
     PointwiseNetwork,
@@ -25,6 +30,7 @@ from pdeconv import (
     StreamVelocity,
     SymmetricConvolution,
     VelocityField,
+    Weickert,
     create_model,
 )
 
@@ -126,6 +132,12 @@ def test_meta_device(name):
     [
         lambda **factory: PerChannel(2, **factory),
         lambda **factory: PeronaMalik(2, **factory),
+        lambda **factory: Weickert(2, **factory),
+        lambda **factory: MonotoneDiffusivity(2, **factory),
+        lambda **factory: PerChannelTensor(2, **factory),
+        lambda **factory: ConvTensor(2, **factory),
+        lambda **factory: EdgeEnhancing(2, **factory),
+        lambda **factory: CoherenceEnhancing(2, **factory),
         lambda **factory: PerChannelVelocity(2, **factory),
         lambda **factory: ConvVelocity(2, **factory),
         lambda **factory: VelocityField((3, 4), 2, **factory),
@@ -156,7 +168,7 @@ def test_a_single_cell_and_a_batch_of_one(name, boundary):
         try:
             after = Evolve(Euler(term), 0.1, Fixed(1, unchecked=True))(u)
         except ValueError as refused:
-            assert "at least" in str(refused) and ("conv" in name or name in ("sum", "hamiltonian"))
+            assert "at least" in str(refused) and ("conv" in name or name in ("sum", "hamiltonian", "convex_energy"))
             continue
         assert after.shape == u.shape and after.isfinite().all()
 

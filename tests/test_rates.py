@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pdeconv import Constant, Diffusion, Euler, Evolve, Fixed, Grid, Term, operator
 from pdeconv.operator import common
 
-elsewhere = ("residual", "hamiltonian")  # on a grid of their own
+elsewhere = ("residual", "hamiltonian", "convex_energy", "network_energy")  # on a grid of their own
 names = st.sampled_from([name for name in TERMS if "convolution" not in name and name not in elsewhere])
 scales = st.sampled_from([0.1, 1.0, 10.0])
 

@@ -45,7 +45,7 @@ from pdeconv import (
 
 
 def per_cell(module):
-    return isinstance(module, Residual | SymmetricConvolution) or getattr(module, "per_cell", False)
+    return isinstance(module, Residual) or getattr(module, "per_cell", False)
 
 
 PER_CELL = [name for name in TERMS if any(map(per_cell, build(name).modules()))]

@@ -132,6 +132,11 @@ def test_symmetric_terms_are(name):
             assert name not in ("decay", "logistic", "bistable", "friction") and "convolution" not in name
 
 
+def test_a_sum_is_symmetric_if_every_part_is():
+    mixed = build("perona_malik") + build("decay")
+    assert mixed.symmetric and not (mixed + build("advection")).symmetric
+
+
 class Swirl(Term):
     """u_t = −u + 2(v, −u) on two channels: ‖I + A/rate‖ ≤ 1 for the rate 5/2, and not symmetric."""
 

@@ -20,8 +20,8 @@ class ETD1(PartitionedStep):
     reaction would keep [0, 1]. Where B has no finite ceiling s = 0, and nothing is proven.
 
     Args:
-        stiff: The linear term A, whose operator has a ``spectral`` form: Diffusion with a diffusivity constant in
-            space, or a Reaction.
+        stiff: The linear term A, whose operator has a ``spectral`` form: Diffusion, Biharmonic or FractionalDiffusion
+            with a diffusivity constant in space, or a Reaction.
         explicit: The other term B.
 
     Keeps: What both terms keep; nothing for a stiff term that amplifies.

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pdeconv.coefficient import Coefficient
-from pdeconv.errors import PDEConvError, checked_type
+from pdeconv.coefficient import Coefficient, FaceCoefficient
+from pdeconv.discretisation import Discretisation, SecondOrder
+from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
 from pdeconv.grid import Grid, checked_grid
-from pdeconv.linear import implicit_solve, inner_product_weights, map_spectrum
-from pdeconv.operator import ENERGY, Keeps, Operator, largest, per_sample, range_kept
-from pdeconv.stencil import difference, divergence, extend, face_mean, gradient, lower_faces, upper_faces
+from pdeconv.linear import implicit_solve, inner_product_weights, map_modes
+from pdeconv.operator import Keeps, Operator, largest, per_sample
+from pdeconv.stencil import divergence, extend, face_mean, gradient, lower_faces, upper_faces
 from pdeconv.terms.term import Term
 from pdeconv.tridiagonal import line_solve
 
@@ -20,18 +21,25 @@ from pdeconv.tridiagonal import line_solve
 class Diffusion(Term):
     """Diffusion in divergence form, u_t = ∇·(κ(u)∇u), each channel by itself.
 
-    Second order in space. The flux through a face is shared by its two cells, so that mass is conserved under the
-    neumann and periodic boundaries. The conductance of a face is the mean diffusivity of its cells.
+    Second order in space, by default. The flux through a face is shared by its two cells, so that mass is conserved
+    under the neumann and periodic boundaries. The conductance of a face is the mean diffusivity of its cells, or what
+    the coefficient says there, as those of the p-Laplacian do.
 
     Args:
         diffusivity: Coefficient κ ≥ 0 at the cells, in dx²/time: (B|1, C|1, *S|1).
         grid: Spacing, boundary and number of axes.
+        discretisation: Of Δ: by default ``SecondOrder()``, the only one for a κ that varies in space;
+            ``FourthOrder()``, ``Q1Elements()`` or ``Spectral()`` for one that does not.
 
     Rate: Σ_axes (κ_{i−½} + κ_{i+½}) / dx² at its largest cell; at most 2·ceiling·Σ_axes 1/dx². Euler is therefore safe
-        for dt ≤ dx²/(2dκ) on d axes of spacing dx.
+        for dt ≤ dx²/(2dκ) on d axes of spacing dx. For another discretisation, its rate times κ.
     Solve: Exact by cosine, sine or Fourier transform where κ is constant in space; by conjugate gradients elsewhere.
     Flow: Exact where κ is constant in space; undefined elsewhere.
-    Keeps: The range (joined with 0 under the dirichlet boundary), and except under the reflect boundary the energy.
+    Keeps: The range (joined with 0 under the dirichlet boundary), and except under the reflect boundary the energy; for
+        another discretisation, what that keeps.
+
+    Raises:
+        PDEConvError: At the first state, if κ varies in space and the discretisation is for a constant one.
 
     References:
         J. Weickert. Anisotropic Diffusion in Image Processing. Teubner, 1998.
@@ -45,22 +53,29 @@ class Diffusion(Term):
 
     grid: Grid
 
-    def __init__(self, diffusivity: Coefficient, grid: Grid | None = None) -> None:
+    def __init__(
+        self, diffusivity: Coefficient, grid: Grid | None = None, discretisation: Discretisation | None = None
+    ) -> None:
         super().__init__()
         checked_type("Diffusion", diffusivity, Coefficient, "give for example Constant(1.0) or PeronaMalik(channels)")
         self.diffusivity = diffusivity
+        self.discretisation = SecondOrder() if discretisation is None else discretisation
+        checked_type("Diffusion", self.discretisation, Discretisation, "give for example FourthOrder()")
         self._place(checked_grid("Diffusion", grid))
 
     def _place(self, grid: Grid) -> None:
-        self.grid, self.keeps = grid, diffusion_keeps(grid)
+        self.grid, self.keeps = grid, self.discretisation.keeps(grid)
         self.symmetric = grid.boundary != "reflect"  # there it is in the weights of the cells only
-        self.ceiling = 2 * self.diffusivity.ceiling * sum(1 / dx**2 for dx in grid.spacings)
+        self.ceiling = self.diffusivity.ceiling * self.discretisation.rate(grid)
 
     def refine(self, factor: float) -> None:
         self.diffusivity.check_refinable()
         self._place(self.grid.refined(factor))
 
     def forward(self, u: Tensor) -> Operator:
+        second_order = isinstance(self.discretisation, SecondOrder)
+        if second_order and isinstance(self.diffusivity, FaceCoefficient):
+            return VariableDiffusion(self.diffusivity.faces(u, self.grid), self.grid)
         kappa = self.diffusivity(u, self.grid)
         if kappa.dim() not in (0, u.dim()):
             raise PDEConvError(
@@ -68,32 +83,39 @@ class Diffusion(Term):
                 f"shape {tuple(kappa.shape)} for a state of shape {tuple(u.shape)}; a velocity belongs to Advection."
             )
         if all(n == 1 for n in kappa.shape[2:]):
-            return ConstantDiffusion(kappa, self.grid)
+            return ConstantDiffusion(kappa, self.grid, self.discretisation)
+        if not second_order:
+            raise PDEConvError(
+                f"{type(self.discretisation).__name__} needs a diffusivity that is constant in space, but "
+                f"{type(self.diffusivity).__name__} gave shape {tuple(kappa.shape)}; use the discretisation "
+                "SecondOrder(), or a diffusivity such as PerChannel(channels)."
+            )
         return VariableDiffusion(kappa, self.grid)
+
+    def extra_repr(self) -> str:
+        return f"{self.discretisation}, {super().extra_repr()}"
 
 
 def diffusion_keeps(grid: Grid) -> Keeps:
-    """A reflecting edge counts twice in the flux of its neighbour, so the plain energy may grow there."""
-    return range_kept(grid) if grid.boundary == "reflect" else range_kept(grid) | {ENERGY}
+    """What diffusion of second order keeps, of any κ ≥ 0: its weights are not negative, and it is symmetric."""
+    return SecondOrder().keeps(grid)
 
 
 class ConstantDiffusion(Operator):
     """κΔ for a diffusivity that is constant in space: () or (B|1, C|1, 1, …)."""
 
-    def __init__(self, diffusivity: Tensor, grid: Grid) -> None:
+    def __init__(self, diffusivity: Tensor, grid: Grid, discretisation: Discretisation | None = None) -> None:
         self.diffusivity, self.grid = diffusivity, grid
-        self.keeps = diffusion_keeps(grid)
-        self.rate = largest(diffusivity) * (2 * sum(1 / dx**2 for dx in grid.spacings))
+        self.discretisation = SecondOrder() if discretisation is None else discretisation
+        self.keeps = self.discretisation.keeps(grid)
+        self.rate = largest(diffusivity) * self.discretisation.rate(grid)
 
     def __call__(self, v: Tensor) -> Tensor:
-        parts = []
-        for axis, dx in zip(self.grid.axes, self.grid.spacings, strict=True):
-            slope = difference(extend(v, axis, self.grid.boundary), axis)
-            parts.append(difference(slope, axis) / dx**2)
-        return self.diffusivity * sum(parts[1:], start=parts[0])
+        return self.diffusivity * self.discretisation.laplacian(v, self.grid)
 
     def spectral(self, v: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        return map_spectrum(v, self.diffusivity, self.grid, function)
+        kappa = self.diffusivity.to(torch.promote_types(v.dtype, torch.float32))
+        return map_modes(v, self.grid, lambda modes: function(kappa * self.discretisation.symbol(modes, self.grid)))
 
     def solve(self, b: Tensor, dt: Tensor) -> Tensor:
         dt = per_sample(dt, b)
@@ -105,6 +127,11 @@ class ConstantDiffusion(Operator):
 
     @property
     def axes(self) -> tuple[Operator, ...]:
+        if not isinstance(self.discretisation, SecondOrder):
+            raise UnsupportedError(
+                f"{type(self.discretisation).__name__} does not split into tridiagonal solves, which AOS and ADI need; "
+                "use SecondOrder(), or a step that solves at once, such as BackwardEuler or Exact."
+            )
         share = 2 * sum(1 / dx**2 for dx in self.grid.spacings)
         kappa = self.diffusivity.reshape(self.diffusivity.shape or (1,) * (2 + self.grid.dims))
         return tuple(
@@ -114,14 +141,16 @@ class ConstantDiffusion(Operator):
 
 
 class VariableDiffusion(Operator):
-    """∇·(κ∇·) for a diffusivity at the cells, (B|1, C|1, *S)."""
+    """∇·(κ∇·) for a diffusivity at the cells, (B|1, C|1, *S), or at the N + 1 faces along each axis."""
 
-    def __init__(self, diffusivity: Tensor, grid: Grid) -> None:
+    def __init__(self, diffusivity: Tensor | tuple[Tensor, ...], grid: Grid) -> None:
         self.grid = grid
         self.keeps = diffusion_keeps(grid)
-        # Beyond a dirichlet edge the value is 0, but the material goes on: its diffusivity is that of the edge.
-        beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
-        self.conductances = [face_mean(extend(diffusivity, axis, beyond), axis) for axis in grid.axes]
+        if isinstance(diffusivity, Tensor):
+            # Beyond a dirichlet edge the value is 0, but the material goes on: its diffusivity is that of the edge.
+            beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
+            diffusivity = tuple(face_mean(extend(diffusivity, axis, beyond), axis) for axis in grid.axes)
+        self.conductances = diffusivity
         self.outflows = [
             (lower_faces(conductance, axis) + upper_faces(conductance, axis)) / dx**2
             for conductance, axis, dx in zip(self.conductances, grid.axes, grid.spacings, strict=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pdeconv.errors import checked_count, checked_type
-from pdeconv.operator import Operator
+from pdeconv.operator import OWN_ENERGY, Operator
 from pdeconv.terms.term import Term
 
 
@@ -58,7 +58,8 @@ class TimeVarying(Term):
 
     def _declare(self) -> None:
         term = self.at_start
-        self.grid, self.ceiling, self.keeps = term.grid, term.ceiling, term.keeps
+        self.grid, self.ceiling = term.grid, term.ceiling
+        self.keeps = term.keeps - {OWN_ENERGY}  # which changes with the weights
         self.growth, self.frequency, self.symmetric = term.growth, term.frequency, term.symmetric
 
     @property

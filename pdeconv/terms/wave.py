@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from pdeconv.coefficient import Coefficient, check_channels, per_channel
 from pdeconv.coupled_law import Friction
 from pdeconv.errors import checked_type
+from pdeconv.filter_bank import convolve, transpose
 from pdeconv.grid import Grid
 from pdeconv.influence import Influence, TanhInfluence
 from pdeconv.operator import Operator, per_sample
 from pdeconv.pair import pair
-from pdeconv.terms.convolution import SymmetricConvolution, convolve, transpose
+from pdeconv.terms.convolution import SymmetricConvolution
 from pdeconv.terms.diffusion import Diffusion
 from pdeconv.terms.reaction import Reaction
 from pdeconv.terms.term import SumTerm, Term
@@ -223,8 +224,8 @@ class HamiltonianSystem(SeparableTerm):
         norm: Bound of ‖K‖₂.
         grid: Boundary and number of axes; the spacing must be 1.
 
-    Rate: Infinite; see :class:`SeparableTerm`, frequency ω = ‖K‖²·max g (influences that do not fall, as ReLU and tanh,
-        are nowhere steeper than their g).
+    Rate: Infinite; see :class:`SeparableTerm`, frequency ω = ‖K‖²·max |σ′|, infinite for influences whose steepness
+        (``lipschitz``) is unproven, such as learned curves.
     Solve, Flow: Undefined; those of each of its ``halves`` are exact.
     Keeps: No set of values, and no ball. The exact flow keeps the energy Σ S(Kv + b) + Σ S(Ku + b), S′ = σ; symplectic
         steps of the halves keep it nearly, and are reversible.
@@ -256,12 +257,13 @@ class HamiltonianSystem(SeparableTerm):
     ) -> None:
         super().__init__()
         influence = TanhInfluence() if influence is None else influence
+        checked_type("HamiltonianSystem", influence, Influence, "give for example TanhInfluence()")
         self.convolution = SymmetricConvolution(
             channels, features, kernel_size, influence, norm, grid, device=device, dtype=dtype
         )
         self.grid = self.convolution.grid
         self.bias = nn.Parameter(torch.zeros(self.convolution.weight.shape[0], device=device, dtype=dtype))
-        self.frequency = 2 * self.convolution.ceiling
+        self.frequency = self.convolution.squared_norm * influence.lipschitz
 
     def drive_first(self, second: Tensor) -> Tensor:
         return self._drive(second)

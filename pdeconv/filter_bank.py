@@ -1,0 +1,133 @@
+"""Convolutions of a bounded norm with any boundary, and their exact transposes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pdeconv.coefficient import check_channels
+from pdeconv.errors import PDEConvError, checked_count, checked_number
+from pdeconv.grid import Grid, checked_grid
+from pdeconv.spectral import convolution_norm_bound
+from pdeconv.stencil import extend, fold
+
+CONVOLVE = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+_TRANSPOSE = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
+
+
+class Filters(nn.Module):
+    """The learned convolution K of a term or an energy, ‖K‖₂² ≤ ``squared_norm`` whatever the weights.
+
+    K = w · norm / max(norm, b(w)), b a guaranteed bound of the norm of the raw kernel w
+    (:func:`pdeconv.spectral.convolution_norm_bound`). The raw kernel is the ``weight`` divided by the square root of
+    the number of its taps, so that filters of unit norm give a ‖K‖ of about 1.
+
+    Boundaries: neumann takes only the windows that fit into the image (the natural condition of an energy: with K
+    the gradient it is zero flux); an axis shorter than the kernel has none, and there is no response. Dirichlet pads
+    with zeros, periodic wraps, reflect mirrors. Kᵀ is the exact transpose in each case.
+
+    Args:
+        channels: Number of channels C of the state.
+        features: Number of features F of Ku; by default ``channels``.
+        kernel_size: Width of the kernel, odd.
+        norm: Bound of ‖K‖₂, dx-free; mirrored at a reflecting edge, cells count up to twice an axis.
+        grid: Boundary and number of axes; the spacing must be 1, as the kernel is learned per cell.
+        mean_free: Subtract each kernel's mean, so that a constant state has no response.
+
+    Example:
+        >>> filters = Filters(2, 3, 3, norm=1.0, grid=None, mean_free=True)
+        >>> convolve(torch.ones(1, 2, 5, 5), filters.kernel, filters.grid).shape
+        torch.Size([1, 3, 3, 3])
+    """
+
+    per_cell = True
+    grid: Grid
+
+    def __init__(
+        self,
+        channels: int,
+        features: int | None,
+        kernel_size: int,
+        norm: float,
+        grid: Grid | None,
+        mean_free: bool,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.grid = grid = checked_grid(name, grid)
+        if any(dx != 1 for dx in grid.spacings):
+            raise PDEConvError(
+                f"{name} learns its kernel per cell and needs spacing 1, but got {grid.spacing}; scale norm by 1/dx "
+                "instead."
+            )
+        kernel_size = checked_count(name, "kernel_size", kernel_size, odd=True)
+        channels = checked_count(name, "channels", channels)
+        features = channels if features is None else checked_count(name, "features", features)
+        self.norm, self.mean_free = checked_number(name, "norm", norm), mean_free
+        shape = (features, channels) + (kernel_size,) * grid.dims
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        nn.init.normal_(self.weight, std=1 / math.sqrt(self.weight[0].numel()))
+        # A mirrored cell is seen up to twice along each axis.
+        self.boundary_gain = 2.0**grid.dims if grid.boundary == "reflect" else 1.0
+
+    @property
+    def squared_norm(self) -> float:
+        """Bound of ‖K‖₂², with the boundary."""
+        return self.norm**2 * self.boundary_gain
+
+    @property
+    def kernel(self) -> Tensor:
+        """The kernel K (F, C, *kernel), of norm at most ``norm``."""
+        weight = self.weight / math.sqrt(self.weight[0, 0].numel())
+        if self.mean_free:
+            weight = weight - weight.mean(tuple(range(2, weight.dim())), keepdim=True)
+        bound = convolution_norm_bound(weight)
+        return weight * (self.norm / bound.clamp(min=self.norm)).to(weight.dtype)
+
+    def check_filtered(self, u: Tensor) -> None:
+        """Raise ``PDEConvError`` unless ``u`` has the channels that K takes."""
+        check_channels(self.weight.shape[1], u, type(self).__name__)
+
+    def extra_repr(self) -> str:
+        features, channels, *kernel = self.weight.shape
+        return f"{channels}, features={features}, kernel_size={kernel[0]}, norm ≤ {self.norm:g}, {super().extra_repr()}"
+
+
+def convolve(v: Tensor, kernel: Tensor, grid: Grid) -> Tensor | None:
+    """K v, for a kernel (F, C, *kernel) of odd width; None where no window fits into the image."""
+    radius = kernel.shape[-1] // 2
+    apply = CONVOLVE[grid.dims]
+    if grid.boundary == "dirichlet":
+        return apply(v, kernel, padding=radius)
+    if grid.boundary == "neumann":
+        fits = all(n > 2 * radius for n in v.shape[2:])
+        return apply(v, kernel) if fits else None
+    for axis in grid.axes:
+        if grid.boundary == "reflect" and v.shape[axis] <= 2 * radius:
+            raise PDEConvError(
+                f"A kernel of width {2 * radius + 1} with the reflect boundary needs at least "
+                f"{2 * radius + 1} cells along each axis, but the state has shape {tuple(v.shape)}; "
+                "use a smaller kernel or the neumann boundary."
+            )
+        v = extend(v, axis, grid.boundary, radius)
+    return apply(v, kernel)
+
+
+def transpose(z: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
+    """Kᵀ z, the adjoint of :func:`convolve`."""
+    radius = kernel.shape[-1] // 2
+    apply = _TRANSPOSE[grid.dims]
+    if grid.boundary == "dirichlet":
+        return apply(z, kernel, padding=radius)
+    v = apply(z, kernel)
+    if grid.boundary == "neumann":
+        return v
+    for axis in reversed(grid.axes):
+        v = fold(v, axis, grid.boundary, radius)
+    return v
