@@ -78,7 +78,7 @@ class Constant(Coefficient):
     """A fixed number, not learned: κ(x) = value.
 
     Args:
-        value: Diffusivity in dx²/time, or strength in 1/time; at least 0.
+        value: Diffusivity in length²/time, or strength in 1/time; at least 0.
 
     Example:
         >>> Constant(0.5)(torch.zeros(1, 3, 8, 8), Grid())

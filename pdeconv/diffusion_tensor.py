@@ -19,7 +19,7 @@ ROUND = 3 + 2 * math.sqrt(2)
 
 
 class DiffusionTensor(Coefficient):
-    """A field of tensors D = [[a, b], [b, c]], (B|1, 3, C|1, *S|1) of a, b, c at the cells, in dx²/time.
+    """A field of tensors D = [[a, b], [b, c]], (B|1, 3, C|1, *S|1) of a, b, c at the cells, in length²/time.
 
     Attributes:
         ceiling: Upper bound of the largest eigenvalue, whatever the state and the weights.
@@ -63,7 +63,7 @@ class ConstantTensor(DiffusionTensor):
     """A fixed tensor, the same everywhere and for all channels, not learned.
 
     Args:
-        matrix: ((a, b), (b, c)), positive semidefinite, in dx²/time, in the order of the axes (a is along the rows'
+        matrix: ((a, b), (b, c)), positive semidefinite, in length²/time, in the order of the axes (a is along the rows'
             index).
 
     Raises:
@@ -100,7 +100,7 @@ class PerChannelTensor(DiffusionTensor):
 
     Args:
         channels: Number of channels C.
-        ceiling: Upper bound of the eigenvalues, dx²/time.
+        ceiling: Upper bound of the eigenvalues, length²/time.
         condition: Upper bound of their ratio; up to 3 + 2√2, by default, the range is kept.
 
     Example:
@@ -133,7 +133,7 @@ class ConvTensor(DiffusionTensor):
 
     Args:
         channels: Number of channels C.
-        ceiling: Upper bound of the eigenvalues, dx²/time.
+        ceiling: Upper bound of the eigenvalues, length²/time.
         condition: Upper bound of their ratio; up to 3 + 2√2, by default, the range is kept.
         kernel_size: Odd width of the kernel.
 

@@ -12,6 +12,7 @@ from pdeconv.coefficient import Coefficient, initial_logit, per_channel
 from pdeconv.errors import checked_count, checked_number
 from pdeconv.grid import Grid
 from pdeconv.influence import RationalInfluence
+from pdeconv.precision import wider_than_half
 from pdeconv.stencil import squared_gradient
 
 
@@ -22,9 +23,9 @@ class EdgeStopping(Coefficient):
 
     Args:
         channels: Number of channels C.
-        contrast: λ at initialisation, in units of u per dx: gradients well above it are kept as edges.
+        contrast: λ at initialisation, in units of u per length: gradients well above it are kept as edges.
             For images in [0, 1] good values are 0.02 to 0.2.
-        ceiling: Upper bound of the diffusivity, dx²/time.
+        ceiling: Upper bound of the diffusivity, length²/time.
     """
 
     depends_on_state = True
@@ -52,10 +53,12 @@ class EdgeStopping(Coefficient):
         """g ∈ [0, 1] of ``squared`` = |∇u|²/λ² ≥ 0, pointwise."""
 
     def forward(self, u: Tensor, grid: Grid) -> Tensor:
-        sharpness = per_channel(torch.exp(-self.log_contrast[None]), u)
-        highest = per_channel(self.ceiling * torch.sigmoid(self.weight[None]), u)
-        # 1/λ² itself leaves the range of float16. Autocast may have made the profile wider.
-        return (highest * self.profile(squared_gradient(u * sharpness, grid))).to(u.dtype)
+        wide = wider_than_half(u)
+        # 1/λ rather than 1/λ², whose range is larger.
+        sharpness = per_channel(torch.exp(-self.log_contrast[None].to(wide.dtype)), wide)
+        highest = per_channel(self.ceiling * torch.sigmoid(self.weight[None]), wide)
+        # Autocast may have made the profile wider.
+        return (highest * self.profile(squared_gradient(wide * sharpness, grid))).to(u.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, ceiling={self.ceiling:g}"
@@ -69,9 +72,9 @@ class PeronaMalik(EdgeStopping):
 
     Args:
         channels: Number of channels C.
-        contrast: λ at initialisation, in units of u per dx: gradients well above it are kept as edges.
+        contrast: λ at initialisation, in units of u per length: gradients well above it are kept as edges.
             For images in [0, 1] good values are 0.02 to 0.2.
-        ceiling: Upper bound of the diffusivity, dx²/time.
+        ceiling: Upper bound of the diffusivity, length²/time.
 
     References:
         P. Perona, J. Malik. Scale-space and edge detection using anisotropic diffusion. IEEE TPAMI 12(7), 1990.
@@ -93,8 +96,8 @@ class Exponential(EdgeStopping):
 
     Args:
         channels: Number of channels C.
-        contrast: λ at initialisation, in units of u per dx. For images in [0, 1] good values are 0.03 to 0.3.
-        ceiling: Upper bound of the diffusivity, dx²/time.
+        contrast: λ at initialisation, in units of u per length. For images in [0, 1] good values are 0.03 to 0.3.
+        ceiling: Upper bound of the diffusivity, length²/time.
 
     References:
         P. Perona, J. Malik. Scale-space and edge detection using anisotropic diffusion. IEEE TPAMI 12(7), 1990.
@@ -117,8 +120,8 @@ class Charbonnier(EdgeStopping):
 
     Args:
         channels: Number of channels C.
-        contrast: λ at initialisation, in units of u per dx. For images in [0, 1] good values are 0.01 to 0.1.
-        ceiling: Upper bound of the diffusivity, dx²/time.
+        contrast: λ at initialisation, in units of u per length. For images in [0, 1] good values are 0.01 to 0.1.
+        ceiling: Upper bound of the diffusivity, length²/time.
 
     References:
         P. Charbonnier, L. Blanc-Féraud, G. Aubert, M. Barlaud. Two deterministic half-quadratic regularization
@@ -144,8 +147,8 @@ class Weickert(EdgeStopping):
 
     Args:
         channels: Number of channels C.
-        contrast: λ at initialisation, in units of u per dx. For images in [0, 1] good values are 0.02 to 0.2.
-        ceiling: Upper bound of the diffusivity, dx²/time.
+        contrast: λ at initialisation, in units of u per length. For images in [0, 1] good values are 0.02 to 0.2.
+        ceiling: Upper bound of the diffusivity, length²/time.
 
     References:
         J. Weickert. Anisotropic Diffusion in Image Processing. Teubner, 1998.
@@ -180,8 +183,8 @@ class MonotoneDiffusivity(Coefficient):
 
     Args:
         channels: Number of channels C.
-        contrasts: λ₁, λ₂, … at initialisation, in units of u per dx.
-        ceiling: Upper bound of the diffusivity, dx²/time.
+        contrasts: λ₁, λ₂, … at initialisation, in units of u per length.
+        ceiling: Upper bound of the diffusivity, length²/time.
         power: m, a power of two.
 
     References:

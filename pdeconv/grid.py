@@ -20,7 +20,8 @@ class Grid:
 
     Args:
         spacing: Distance dx between neighbouring cells, one number for all axes or one per axis (which then also
-            fixes ``dims``).
+            fixes ``dims``). Its unit is the length in which diffusivities (length²/time) and velocities (length/time)
+            are given; with a spacing of 1 it is the pixel.
         boundary: What lies beyond the edge. ``"neumann"``: no flux through the edge (the image is mirrored about its
             border, u₋₁ = u₀). ``"periodic"``: the image repeats, u₋₁ = u_{N−1}. ``"dirichlet"``: the value 0 one cell
             beyond the edge (zero padding). ``"reflect"``: the image is mirrored about its edge cells, u₋₁ = u₁.

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from pdeconv.coefficient import initial_logit
 from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
+from pdeconv.precision import wider_than_half
 
 
 class Influence(nn.Module, ABC):
@@ -111,13 +112,14 @@ class RationalInfluence(Influence):
         self.weight = nn.Parameter(torch.full_like(self.log_scale, math.log(8 / len(scales))))
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.of_square(z * z)
+        wide = wider_than_half(z)
+        return self.of_square(wide * wide).to(z.dtype)
 
     def of_square(self, squared: Tensor) -> Tensor:
         """The slope g as a function of z² (B, F, *S), in which it decreases."""
         shape = (-1, *(1,) * (squared.dim() - 2))
         shares = torch.softmax(functional.pad(self.weight, (0, 1)), 1).to(squared.dtype)
-        slowness = (torch.exp(-2 * self.log_scale) / self.power).to(squared.dtype)
+        slowness = torch.exp(-2 * self.log_scale.to(squared.dtype)) / self.power
         slope = torch.zeros((), dtype=squared.dtype, device=squared.device)
         for share, slow in zip(shares.unbind(1)[:-1], slowness.unbind(1), strict=True):
             bump = 1 / (1 + squared * slow.reshape(shape))

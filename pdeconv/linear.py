@@ -30,7 +30,8 @@ def laplacian_basis(size: int, boundary: Boundary, dtype: torch.dtype, device: t
         >>> torch.allclose(forward @ inverse, torch.eye(4, dtype=torch.float64))
         True
     """
-    if torch.compiler.is_compiling():  # tensors are fake then, and must not stay in a cache
+    # Fake tensors, made while compiling or in a mode of one's own, must not stay in a cache.
+    if torch.compiler.is_compiling() or type(torch.empty(0)) is not Tensor:
         wide = torch.float32 if device.type == "mps" else torch.float64
         parts = _build_laplacian_basis(size, boundary, wide, device)
     else:

@@ -27,7 +27,7 @@ RANGE, RANGE_WITH_ZERO, RANGE_WITH_DATA = "range", "range with 0", "range with d
 ENERGY, OWN_ENERGY, DISCRETE_ENERGY = "energy", "own energy", "discrete energy"
 NON_NEGATIVE = (0.0, math.inf)
 NOTHING: Keeps = frozenset()
-_NAMED = (RANGE, RANGE_WITH_ZERO, RANGE_WITH_DATA, ENERGY, DISCRETE_ENERGY)
+_NAMED = (RANGE, RANGE_WITH_ZERO, RANGE_WITH_DATA, ENERGY, OWN_ENERGY, DISCRETE_ENERGY)
 
 
 def as_keeps(owner: str, keeps: object) -> Keeps:

@@ -31,8 +31,8 @@ class PLaplace(FaceCoefficient):
     Args:
         p: Exponent, at least 1.
         strength: Coefficient s ≥ 0; by default 1. ``PerChannel(channels)`` is learned.
-        epsilon: ε > 0, in units of u per dx. For p < 2 small values are stiff: the rate grows as ε^(p−2).
-        bound: M for p > 2, in units of (u/dx)^(p−2); by default 1. For p ≤ 2 none is needed, nor taken.
+        epsilon: ε > 0, in units of u per length. For p < 2 small values are stiff: the rate grows as ε^(p−2).
+        bound: M for p > 2, in units of (u/length)^(p−2); by default 1. For p ≤ 2 none is needed, nor taken.
 
     References:
         E. DiBenedetto. Degenerate Parabolic Equations. Springer, 1993.
@@ -104,7 +104,7 @@ class TotalVariation(PLaplace):
 
     Args:
         strength: Coefficient s ≥ 0; by default 1. ``PerChannel(channels)`` is learned.
-        epsilon: ε > 0, in units of u per dx; gradients below it diffuse as heat does. Small values are stiff: an
+        epsilon: ε > 0, in units of u per length; gradients below it diffuse as heat does. Small values are stiff: an
             explicit step is at most ε·dx²/(2ds) on d axes; BackwardEuler and AOS are not limited.
 
     References:

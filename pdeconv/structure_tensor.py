@@ -107,9 +107,9 @@ class EdgeEnhancing(_StructureTensor):
 
     Args:
         channels: Number of channels C, each by itself.
-        contrast: λ at initialisation, in units of u per dx: gradients well above it are edges.
+        contrast: λ at initialisation, in units of u per length: gradients well above it are edges.
         noise_scale: σ of the Gaussian before the gradient, in the units of dx.
-        ceiling: Upper bound of κ₀, dx²/time.
+        ceiling: Upper bound of κ₀, length²/time.
         condition: r; up to 3 + 2√2, by default, the range is kept.
 
     References:
@@ -151,10 +151,10 @@ class CoherenceEnhancing(_StructureTensor):
 
     Args:
         channels: Number of channels C, each by itself.
-        contrast: λ at initialisation, in units of u per dx: stripes of gradients well above it flow.
+        contrast: λ at initialisation, in units of u per length: stripes of gradients well above it flow.
         noise_scale: σ of the Gaussian before the gradient, in the units of dx.
         integration_scale: ρ of the Gaussian that averages directions, in the units of dx; several stripes wide.
-        ceiling: Upper bound of κ₀, dx²/time.
+        ceiling: Upper bound of κ₀, length²/time.
         condition: r; up to 3 + 2√2, by default, the range is kept. Above, the effect is stronger.
 
     References:

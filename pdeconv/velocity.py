@@ -15,7 +15,7 @@ from pdeconv.stencil import extend, face_mean, odd_at_walls
 
 
 class Velocity(Coefficient):
-    """A velocity, each component bounded by ``ceiling``: (B|1, D, C|1, *S|1) at the cells, in dx/time."""
+    """A velocity, each component bounded by ``ceiling``: (B|1, D, C|1, *S|1) at the cells, in length/time."""
 
     def faces(self, u: Tensor, grid: Grid) -> tuple[Tensor, ...]:
         """The component normal to the N + 1 faces along each axis, (B|1, C|1, *S) with N + 1 along that axis.
@@ -58,7 +58,7 @@ class ConstantVelocity(Velocity):
     """A fixed velocity, the same everywhere and for all channels, not learned.
 
     Args:
-        components: One number per axis, dx/time, in the order of the axes (the first moves along the rows' index).
+        components: One number per axis, length/time, in the order of the axes (the first moves along the rows' index).
 
     Example:
         >>> ConstantVelocity((0.0, 1.0))(torch.zeros(1, 3, 8, 8), Grid()).flatten()
@@ -89,7 +89,7 @@ class SelfVelocity(Velocity):
     conservative: where viscosity does not resolve a shock, the shock travels at a wrong speed.
 
     Args:
-        ceiling: Bound of |u|, dx/time.
+        ceiling: Bound of |u|, length/time.
 
     References:
         J. M. Burgers. A mathematical model illustrating the theory of turbulence. Adv. Appl. Mech. 1, 1948.
@@ -117,7 +117,7 @@ class PerChannelVelocity(Velocity):
 
     Args:
         channels: Number of channels C.
-        ceiling: Upper bound of each component, dx/time.
+        ceiling: Upper bound of each component, length/time.
         dims: Number of spatial axes D.
 
     Example:
@@ -151,7 +151,7 @@ class ConvVelocity(Velocity):
 
     Args:
         channels: Number of channels C.
-        ceiling: Upper bound of each component, dx/time.
+        ceiling: Upper bound of each component, length/time.
         dims: Number of spatial axes D.
         kernel_size: Odd width of the kernel.
 

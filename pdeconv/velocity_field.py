@@ -22,7 +22,7 @@ class VelocityField(Velocity):
     Args:
         shape: Cells of the field along each axis; the state may have more or fewer.
         channels: Number of channels C, or 1 for one field that carries all channels.
-        ceiling: Upper bound of each component, dx/time.
+        ceiling: Upper bound of each component, length/time.
 
     Example:
         >>> VelocityField((4, 4))(torch.zeros(1, 3, 8, 6), Grid()).shape
@@ -59,7 +59,7 @@ class FixedVelocity(Velocity):
     """A given velocity field, not learned, interpolated linearly to the state's size.
 
     Args:
-        values: (D, C|1, *shape) in dx/time, for D axes.
+        values: (D, C|1, *shape) in length/time, for D axes.
 
     Example:
         >>> x, y = torch.meshgrid(torch.linspace(-1, 1, 5), torch.linspace(-1, 1, 5), indexing="ij")
@@ -118,7 +118,7 @@ class StreamVelocity(Velocity):
 
     Args:
         channels: Number of channels C.
-        ceiling: Upper bound of each component, dx/time.
+        ceiling: Upper bound of each component, length/time.
         dims: Number of spatial axes, 2 or 3.
         kernel_size: Even width of the kernel.
 

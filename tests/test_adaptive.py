@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from catalogue import CHANNELS, build, grid_of, number, state
+from catalogue import build
+from states import CHANNELS, grid_of, number, state
 from torch import nn
 from torchdiffeq import odeint
 

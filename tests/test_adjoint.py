@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, COUSINS, DIMS, OTHER_DIFFUSIONS, build, grid_of, matrix, state
+from catalogue import COUSINS, OTHER_DIFFUSIONS, build
+from states import BOUNDARIES, DIMS, grid_of, matrix, state
 
 from pdeconv import Grid, PDEConvError
 from pdeconv.linear import inner_product_weights

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from catalogue import SCHEMES, excess, number
+from catalogue import SCHEMES
+from states import excess, number
 
 from pdeconv import (
     RK4,

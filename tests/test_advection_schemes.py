@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, CHANNELS, DIMS, SCHEMES, FieldVelocity, build, excess, grid_of, number, state
+from catalogue import SCHEMES, build
+from states import BOUNDARIES, CHANNELS, DIMS, FieldVelocity, excess, grid_of, number, state
 
 from pdeconv import (
     TVD,

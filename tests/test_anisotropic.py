@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, TENSORS, build, grid_of, matrix, number, state
+from catalogue import TENSORS, build
+from states import BOUNDARIES, grid_of, matrix, number, state
 from test_spatial_order import centres, inner
 
 from pdeconv import (

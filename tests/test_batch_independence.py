@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from catalogue import STEPS, build, cover, grid_of, state
+from catalogue import STEPS, build
+from pairing import cover
+from states import grid_of, state
 
 from pdeconv import CFL, Clamp, Evolve, Fixed, Measured
 

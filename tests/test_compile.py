@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from catalogue import CHANNELS, STEPS, TERMS, build, grid_of, pairs, state
+from catalogue import STEPS, TERMS, build
+from pairing import pairs
+from states import CHANNELS, grid_of, state
 
 from pdeconv import CFL, Clamp, Evolve, Fixed, PDEBlock, create_model
 

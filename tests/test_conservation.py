@@ -2,20 +2,9 @@
 
 import pytest
 import torch
-from catalogue import (
-    BOUNDARIES,
-    CHANNELS,
-    COUSINS,
-    DIMS,
-    OTHER_DIFFUSIONS,
-    STEPS,
-    build,
-    can_step,
-    grid_of,
-    number,
-    state,
-    unit,
-)
+from catalogue import COUSINS, OTHER_DIFFUSIONS, STEPS, build
+from pairing import can_step
+from states import BOUNDARIES, CHANNELS, DIMS, grid_of, number, state, unit
 
 from pdeconv import RationalInfluence, SymmetricConvolution
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from catalogue import BOUNDARIES, DIMS, grid_of, state
 from scipy.integrate import solve_ivp
+from states import BOUNDARIES, DIMS, grid_of, state
 
 from pdeconv import (
     AOS,

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, DIMS, Field, build, excess, grid_of, initial_states, matrix, number, state
+from catalogue import build
+from states import BOUNDARIES, DIMS, Field, excess, grid_of, initial_states, matrix, number, state
 
 from pdeconv import (
     ADI,

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, DIMS, Field, grid_of, matrix, number, state
+from states import BOUNDARIES, DIMS, Field, grid_of, matrix, number, state
 from test_exact_solutions import heat_mode
 from test_spatial_order import centres
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, DIMS, grid_of, initial_states, number, randomise, state, unit
+from states import BOUNDARIES, DIMS, grid_of, initial_states, number, randomise, state, unit
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from catalogue import number
+from states import number
 from torch import nn
 from torchvision.models import resnet18
 from torchvision.models.resnet import BasicBlock

@@ -5,7 +5,8 @@ import re
 
 import pytest
 import torch
-from catalogue import STEPS, build, grid_of, number, state
+from catalogue import STEPS, build
+from states import grid_of, number, state
 
 from pdeconv import (
     CFL,

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, DIMS, STEPS
+from catalogue import STEPS
+from states import BOUNDARIES, DIMS
 
 from pdeconv import (
     CFL,

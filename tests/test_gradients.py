@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from catalogue import CHANNELS, STEPS, TERMS, build, cover, grid_of, number, state
+from catalogue import STEPS, TERMS, build
+from pairing import cover
+from states import CHANNELS, grid_of, number, state
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 

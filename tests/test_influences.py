@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, number, randomise
+from states import BOUNDARIES, number, randomise
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.utils._python_dispatch import TorchDispatchMode

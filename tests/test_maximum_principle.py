@@ -4,25 +4,9 @@ import math
 
 import pytest
 import torch
-from catalogue import (
-    BOUNDARIES,
-    DATA,
-    DIMS,
-    ENERGY_ALONE,
-    OF_ENERGY,
-    STABILISED,
-    STATE_INDEPENDENT,
-    STEPS,
-    TERMS,
-    UNPROVEN,
-    build,
-    excess,
-    grid_of,
-    initial_states,
-    number,
-    pairs,
-    saturate,
-)
+from catalogue import DATA, ENERGY_ALONE, OF_ENERGY, STABILISED, STATE_INDEPENDENT, STEPS, TERMS, UNPROVEN, build
+from pairing import pairs
+from states import BOUNDARIES, DIMS, excess, grid_of, initial_states, number, saturate
 
 from pdeconv.operator import ENERGY, OWN_ENERGY, RANGE, RANGE_WITH_DATA, RANGE_WITH_ZERO
 

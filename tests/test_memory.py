@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from catalogue import CHANNELS, REVERSIBLE, build, grid_of, number, randomise, state
+from catalogue import build
+from separable import REVERSIBLE
+from states import CHANNELS, grid_of, number, randomise, state
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call

@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, CHANNELS, STEPS, TERMS, build, number, state
+from catalogue import STEPS, TERMS, build
+from states import BOUNDARIES, CHANNELS, number, state
 
 from pdeconv import (
     CoherenceEnhancing,

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, DIMS, randomise, state
+from states import BOUNDARIES, DIMS, randomise, state
 from torch import nn
 
 from pdeconv import (

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from catalogue import BOUNDARIES, DIMS, build, excess, grid_of, initial_states, number, saturate, state
+from catalogue import build
 from scipy.ndimage import distance_transform_edt
+from states import BOUNDARIES, DIMS, excess, grid_of, initial_states, number, saturate, state
 
 from pdeconv import (
     CFL,

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, CHANNELS, DIMS, build, excess, grid_of, initial_states, number, state
+from catalogue import build
+from states import BOUNDARIES, CHANNELS, DIMS, excess, grid_of, initial_states, number, state
 
 from pdeconv import (
     RK4,

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from catalogue import excess, number, randomise
+from states import excess, number, randomise
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pdeconv import CFL, Constant, Euler, Evolve, NonlocalDiffusion, PDEConvError, PerChannel

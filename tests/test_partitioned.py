@@ -4,19 +4,8 @@ import math
 
 import pytest
 import torch
-from catalogue import (
-    BOUNDARIES,
-    DIMS,
-    PARTITIONED,
-    Field,
-    build,
-    excess,
-    grid_of,
-    initial_states,
-    matrix,
-    number,
-    state,
-)
+from catalogue import PARTITIONED, build
+from states import BOUNDARIES, DIMS, Field, excess, grid_of, initial_states, matrix, number, state
 
 from pdeconv import (
     ARS222,

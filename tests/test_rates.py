@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, DIMS, TERMS, build, grid_of, state
+from catalogue import TERMS, build
 from hypothesis import given
 from hypothesis import strategies as st
+from states import BOUNDARIES, DIMS, grid_of, state
 
 from pdeconv import Constant, Diffusion, Euler, Evolve, Fixed, Grid, Term, operator
 from pdeconv.operator import common

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from catalogue import CHANNELS, STEPS, build, excess, number, randomise
+from catalogue import STEPS, build
 from scipy.integrate import solve_ivp
+from states import CHANNELS, excess, number, randomise
 
 from pdeconv import (
     RK4,

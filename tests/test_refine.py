@@ -5,7 +5,8 @@ import math
 
 import pytest
 import torch
-from catalogue import CHANNELS, STEPS, TERMS, Field, build, grid_of, number, randomise, state
+from catalogue import STEPS, TERMS, build
+from states import CHANNELS, Field, grid_of, number, randomise, state
 from torch import nn
 
 from pdeconv import (

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, COUSINS, DIMS, TERMS, build, can, grid_of, matrix, number, state
+from catalogue import COUSINS, TERMS, build
+from pairing import can
+from states import BOUNDARIES, DIMS, grid_of, matrix, number, state
 
 from pdeconv import BackwardEuler, CrankNicolson, Diffusion, Grid, PeronaMalik, UnsupportedError
 

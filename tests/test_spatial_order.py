@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from catalogue import DIMS
+from states import DIMS
 
 from pdeconv import Advection, Coefficient, Constant, Diffusion, Grid, PerChannelVelocity
 from pdeconv.stencil import gradient, squared_gradient

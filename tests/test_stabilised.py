@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from catalogue import BOUNDARIES, TERMS, build, excess, grid_of, initial_states, matrix, number, state
+from catalogue import TERMS, build
+from states import BOUNDARIES, excess, grid_of, initial_states, matrix, number, state
 
 from pdeconv import (
     FED,

@@ -5,20 +5,8 @@ import math
 
 import pytest
 import torch
-from catalogue import (
-    BOUNDARIES,
-    CHANNELS,
-    DIMS,
-    REVERSIBLE,
-    SEPARABLE,
-    Applied,
-    Separable,
-    grid_of,
-    matrix,
-    number,
-    randomise,
-    state,
-)
+from separable import REVERSIBLE, SEPARABLE, Applied, Separable
+from states import BOUNDARIES, CHANNELS, DIMS, grid_of, matrix, number, randomise, state
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call

@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
-from catalogue import CHANNELS, PARTITIONED, STEPS, Field, FieldVelocity, can_step, number, randomise
+from catalogue import PARTITIONED, STEPS
+from pairing import can_step
+from states import CHANNELS, Field, FieldVelocity, number, randomise
 
 from pdeconv import (
     SSPRK3,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, DIMS, Field, grid_of, matrix, number, state
+from states import BOUNDARIES, DIMS, Field, grid_of, matrix, number, state
 
 from pdeconv import Constant, Diffusion, Grid, PeronaMalik, UnsupportedError
 from pdeconv.tridiagonal import cyclic_tridiagonal_solve, line_solve, tridiagonal_solve

@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, CHANNELS, build, excess, grid_of, initial_states, number, randomise, state
+from catalogue import build
+from states import BOUNDARIES, CHANNELS, excess, grid_of, initial_states, number, randomise, state
 from torch import nn
 
 from pdeconv import (

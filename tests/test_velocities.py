@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from catalogue import BOUNDARIES, CHANNELS, DIMS, grid_of, number, randomise, state
+from states import BOUNDARIES, CHANNELS, DIMS, grid_of, number, randomise, state
 from torch.autograd import gradcheck
 from torch.func import functional_call
 

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from catalogue import BOUNDARIES, Field, build, grid_of, number, randomise, state
+from catalogue import build
 from scipy.integrate import solve_ivp
+from states import BOUNDARIES, Field, grid_of, number, randomise, state
 from test_exact_solutions import heat_mode
 
 from pdeconv import (

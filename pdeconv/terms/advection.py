@@ -24,7 +24,7 @@ class Advection(Term):
     free of divergence both are the same equation.
 
     Args:
-        velocity: Coefficient v, in dx/time: (B|1, D, C|1, *S|1) for D spatial axes.
+        velocity: Coefficient v, in length/time: (B|1, D, C|1, *S|1) for D spatial axes.
         grid: Spacing, boundary and number of axes.
         scheme: By default ``Upwind()``, of first order; ``TVD(VanLeer())`` is of second order where the state is smooth
             and monotone, and ``WENO3()``, ``WENO5()`` and ``Central()`` have their order without a proof of stability.

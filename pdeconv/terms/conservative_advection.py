@@ -25,7 +25,7 @@ class ConservativeAdvection(Term):
     that the range is not kept; :class:`pdeconv.Advection` keeps the range and not the mass.
 
     Args:
-        velocity: Velocity v, in dx/time; at the faces it is ``velocity.faces``.
+        velocity: Velocity v, in length/time; at the faces it is ``velocity.faces``.
         grid: Spacing, boundary and number of axes.
         scheme: The face values: by default ``Upwind()``; ``TVD(VanLeer())``, ``WENO5()``, ….
 

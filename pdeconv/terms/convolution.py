@@ -102,11 +102,14 @@ class _SymmetricConvolutionAt(Operator):
     def __init__(self, u: Tensor, term: SymmetricConvolution) -> None:
         self.grid, self.kernel = term.grid, term.kernel.to(u.dtype)
         self.state, self.response = u, convolve(u, self.kernel, self.grid)
-        if self.response is None:
-            self.slope, self.rate = None, u.new_zeros(())
-            return
-        self.slope = term.influence(self.response)
-        self.rate = self.slope.flatten(1).amax(1) * (term.squared_norm / 2)
+        self.slope = None if self.response is None else term.influence(self.response)
+        self.squared_norm = term.squared_norm
+
+    @property
+    def rate(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        if self.slope is None:
+            return self.state.new_zeros(())
+        return self.slope.flatten(1).amax(1) * (self.squared_norm / 2)
 
     def __call__(self, v: Tensor) -> Tensor:
         response = self.response if v is self.state else convolve(v, self.kernel, self.grid)

@@ -26,7 +26,7 @@ class Diffusion(Term):
     the coefficient says there, as those of the p-Laplacian do.
 
     Args:
-        diffusivity: Coefficient κ ≥ 0 at the cells, in dx²/time: (B|1, C|1, *S|1).
+        diffusivity: Coefficient κ ≥ 0 at the cells, in length²/time: (B|1, C|1, *S|1).
         grid: Spacing, boundary and number of axes.
         discretisation: Of Δ: by default ``SecondOrder()``, the only one for a κ that varies in space;
             ``FourthOrder()``, ``Q1Elements()`` or ``Spectral()`` for one that does not.
@@ -77,11 +77,7 @@ class Diffusion(Term):
         if second_order and isinstance(self.diffusivity, FaceCoefficient):
             return VariableDiffusion(self.diffusivity.faces(u, self.grid), self.grid)
         kappa = self.diffusivity(u, self.grid)
-        if kappa.dim() not in (0, u.dim()):
-            raise PDEConvError(
-                f"Diffusion needs a diffusivity (B|1, C|1, *S|1) or (), but {type(self.diffusivity).__name__} gave "
-                f"shape {tuple(kappa.shape)} for a state of shape {tuple(u.shape)}; a velocity belongs to Advection."
-            )
+        self._check(kappa, u)
         if all(n == 1 for n in kappa.shape[2:]):
             return ConstantDiffusion(kappa, self.grid, self.discretisation)
         if not second_order:
@@ -91,6 +87,16 @@ class Diffusion(Term):
                 "SecondOrder(), or a diffusivity such as PerChannel(channels)."
             )
         return VariableDiffusion(kappa, self.grid)
+
+    def _check(self, kappa: Tensor, u: Tensor) -> None:
+        checked_type("Diffusion", kappa, Tensor, f"let {type(self.diffusivity).__name__} give u.new_full((), value)")
+        uniform = kappa.dim() == 0 or all(n == 1 for n in kappa.shape[2:])
+        if kappa.dim() not in (0, u.dim()) or not (uniform or kappa.shape[2:] == u.shape[2:]):
+            raise PDEConvError(
+                f"Diffusion needs a diffusivity (B|1, C|1, *S), (B|1, C|1, 1, …) or (), but "
+                f"{type(self.diffusivity).__name__} gave shape {tuple(kappa.shape)} for a state of shape "
+                f"{tuple(u.shape)}; expand it to the cells. A velocity belongs to Advection."
+            )
 
     def extra_repr(self) -> str:
         return f"{self.discretisation}, {super().extra_repr()}"
@@ -151,11 +157,19 @@ class VariableDiffusion(Operator):
             beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
             diffusivity = tuple(face_mean(extend(diffusivity, axis, beyond), axis) for axis in grid.axes)
         self.conductances = diffusivity
-        self.outflows = [
+
+    @property
+    def outflows(self) -> list[Tensor]:
+        """The weights of a cell's two neighbours along each axis, added."""
+        return [
             (lower_faces(conductance, axis) + upper_faces(conductance, axis)) / dx**2
-            for conductance, axis, dx in zip(self.conductances, grid.axes, grid.spacings, strict=True)
+            for conductance, axis, dx in zip(self.conductances, self.grid.axes, self.grid.spacings, strict=True)
         ]
-        self.rate = sum(self.outflows[1:], start=self.outflows[0]).flatten(1).amax(1)
+
+    @property
+    def rate(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        first, *others = self.outflows
+        return sum(others, start=first).flatten(1).amax(1)
 
     def __call__(self, v: Tensor) -> Tensor:
         return _flux_balance(v, self.conductances, self.grid)

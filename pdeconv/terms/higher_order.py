@@ -59,7 +59,7 @@ class Biharmonic(_PowerTerm):
     the neumann and periodic boundaries.
 
     Args:
-        diffusivity: Coefficient κ ≥ 0, constant in space, in dx⁴/time: () or (B|1, C|1, 1, …); by default 1.
+        diffusivity: Coefficient κ ≥ 0, constant in space, in length⁴/time: () or (B|1, C|1, 1, …); by default 1.
         grid: Spacing, boundary and number of axes.
 
     Rate: 8κ(Σ_axes 1/dx²)², for Euler steps that keep the energy. Proof: the eigenvalues of Δ lie in [−4·Σ 1/dx², 0],

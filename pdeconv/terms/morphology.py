@@ -11,6 +11,7 @@ from pdeconv.coefficient import Coefficient, Constant
 from pdeconv.errors import checked_number, checked_type
 from pdeconv.grid import Grid, checked_grid
 from pdeconv.operator import Operator, largest, range_kept
+from pdeconv.precision import wider_than_half
 from pdeconv.stencil import (
     divergence,
     extend,
@@ -52,7 +53,7 @@ class Dilation(_Morphology):
     continuous max-pooling of radius s·t. At speeds learned per channel it is a trainable pooling of any radius.
 
     Args:
-        speed: Coefficient s ≥ 0, in dx/time; by default 1.
+        speed: Coefficient s ≥ 0, in length/time; by default 1.
         grid: Spacing, boundary and number of axes.
 
     Rate: s·√Σ_axes 1/dx²: with M the largest neighbour, s|∇u| ≤ s·(M − u)·√Σ 1/dx², so an Euler step stays below M,
@@ -81,7 +82,7 @@ class Erosion(_Morphology):
     """Erosion by a growing ball, u_t = −s|∇u|: dark regions grow at the speed s; −dilation(−u).
 
     Args:
-        speed: Coefficient s ≥ 0, in dx/time; by default 1.
+        speed: Coefficient s ≥ 0, in length/time; by default 1.
         grid: Spacing, boundary and number of axes.
 
     Rate, Keeps: As :class:`Dilation`.
@@ -144,8 +145,8 @@ class ShockFilter(_Morphology):
     smooth sign; |∇u|² takes along each axis the flatter of both slopes, and 0 where they differ in sign.
 
     Args:
-        speed: Coefficient s ≥ 0, in dx/time; by default 1.
-        contrast: Of F, in value/dx²: Laplacians well above it count fully, those below as noise.
+        speed: Coefficient s ≥ 0, in length/time; by default 1.
+        contrast: Of F, in value/length²: Laplacians well above it count fully, those below as noise.
         grid: Spacing, boundary and number of axes.
 
     Rate: s·√Σ_axes 1/dx²: with M the largest and m the least neighbour, |∇u| ≤ min(M − u, u − m)·√Σ 1/dx². For half of
@@ -204,8 +205,8 @@ class MeanCurvatureMotion(_Morphology):
     its neighbours, weighted by 2|∇u|_i / (|∇u|_i + |∇u|_j) ≤ 2. Edges are smoothed along, not across, them.
 
     Args:
-        speed: Coefficient s ≥ 0, in dx²/time; by default 1.
-        epsilon: ε, in value/dx; gradients below it diffuse as heat does.
+        speed: Coefficient s ≥ 0, in length²/time; by default 1.
+        epsilon: ε, in value/length; gradients below it diffuse as heat does.
         grid: Spacing, boundary and number of axes.
 
     Rate: Σ over a cell's faces of its weights at the fastest cell; at most 4s·Σ_axes 1/dx², twice that of diffusion.
@@ -233,7 +234,7 @@ class MeanCurvatureMotion(_Morphology):
         self.ceiling = 4 * self.speed.ceiling * sum(1 / dx**2 for dx in grid.spacings)
 
     def forward(self, u: Tensor) -> Operator:
-        wide = u.to(torch.promote_types(u.dtype, torch.float32))  # ε² and 1/ε leave the range of float16
+        wide = wider_than_half(u)
         slope = (squared_gradient(wide, self.grid) + self.epsilon**2).sqrt()
         return CurvatureMotion(self.speed(u, self.grid), slope, self.grid)
 

@@ -118,7 +118,7 @@ class Wave(SeparableTerm):
     """The wave equation, u_t = v, v_t = ∇·(c²∇u), on states of 2C channels: displacements u, then their velocities v.
 
     Args:
-        stiffness: Coefficient c² ≥ 0, the squared speed of waves, in dx²/time²; it may vary in space.
+        stiffness: Coefficient c² ≥ 0, the squared speed of waves, in length²/time²; it may vary in space.
         grid: Spacing, boundary and number of axes.
 
     Rate: Infinite; see :class:`SeparableTerm`, frequency ω = 2c·√Σ_axes 1/dx².
@@ -176,7 +176,7 @@ class Telegraph(SumTerm):
     ``wave`` and ``friction``.
 
     Args:
-        stiffness: Coefficient c² ≥ 0, in dx²/time².
+        stiffness: Coefficient c² ≥ 0, in length²/time².
         damping: Coefficient γ ≥ 0, 1/time.
         grid: Spacing, boundary and number of axes.
 
