@@ -28,6 +28,7 @@ from pdeconv import (
     PerChannel,
     PeronaMalik,
     PLaplace,
+    RationalInfluence,
     TotalVariation,
     Weickert,
 )
@@ -278,3 +279,26 @@ def test_stable_by_construction():
     assert Evolve(Euler(Diffusion(PLaplace(3.0, bound=2.0))), 1.0).steps == 9
     steps = Evolve(Euler(Diffusion(TotalVariation(epsilon=0.1))), 1.0, Clamp(5))(torch.rand(1, 1, 6, 6))
     assert steps.isfinite().all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "build", [PeronaMalik, Charbonnier, Exponential, Weickert, MonotoneDiffusivity], ids=lambda b: b.__name__
+)
+@pytest.mark.parametrize("size", [1.0, 300.0])
+def test_half_precision_is_single_precision_rounded(build, size):
+    """Squares of gradients beside a small contrast leave the range of float16."""
+    u = size * torch.rand(1, 1, 9, 9).half()
+    kappa = build(1).half()(u, Grid())
+    assert kappa.dtype == torch.float16
+    torch.testing.assert_close(kappa.float(), build(1)(u.float(), Grid()), rtol=0.0, atol=0.02)
+
+
+def test_half_precision_of_a_narrow_bump():
+    influence, z = (
+        RationalInfluence(1, scales=(1e-3,)).half(),
+        torch.tensor([[[0.0, 1e-4, 300.0]]]).half().requires_grad_(),
+    )
+    slope = influence(z)
+    (gradient,) = torch.autograd.grad(slope.sum(), z)
+    assert slope.isfinite().all() and slope[..., 0] > 0.8 and slope[..., 2] == 0 and gradient.isfinite().all()

@@ -5,8 +5,9 @@ import torch
 from catalogue import COUSINS, TERMS, build
 from pairing import can
 from states import BOUNDARIES, DIMS, grid_of, matrix, number, state
+from torch._subclasses import FakeTensorMode
 
-from pdeconv import BackwardEuler, CrankNicolson, Diffusion, Grid, PeronaMalik, UnsupportedError
+from pdeconv import BackwardEuler, Constant, CrankNicolson, Diffusion, Grid, PeronaMalik, UnsupportedError
 
 SOLVABLE = [name for name in TERMS if can(build(name), "solve")]
 FLOWING = [name for name in TERMS if can(build(name), "flow")]
@@ -130,3 +131,11 @@ class _With(Diffusion):
             term.diffusivity, {k.removeprefix("diffusivity."): v for k, v in self.given.items()}, (u, term.grid)
         )
         return type(term(u))(kappa, term.grid)
+
+
+def test_a_solve_on_fake_tensors_leaves_later_ones_real():
+    """A size that was met under a fake mode first, as by an exporter, must not stay in the cache as a fake."""
+    step, dt = BackwardEuler(Diffusion(Constant(1.0))), torch.tensor(0.1)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        step(torch.empty(1, 1, 37, 41), dt)
+    assert type(step(torch.rand(1, 1, 37, 41), dt)) is torch.Tensor
