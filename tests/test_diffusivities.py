@@ -28,7 +28,6 @@ from pdeconv import (
     PerChannel,
     PeronaMalik,
     PLaplace,
-    RationalInfluence,
     TotalVariation,
     Weickert,
 )
@@ -292,13 +291,3 @@ def test_half_precision_is_single_precision_rounded(build, size):
     kappa = build(1).half()(u, Grid())
     assert kappa.dtype == torch.float16
     torch.testing.assert_close(kappa.float(), build(1)(u.float(), Grid()), rtol=0.0, atol=0.02)
-
-
-def test_half_precision_of_a_narrow_bump():
-    influence, z = (
-        RationalInfluence(1, scales=(1e-3,)).half(),
-        torch.tensor([[[0.0, 1e-4, 300.0]]]).half().requires_grad_(),
-    )
-    slope = influence(z)
-    (gradient,) = torch.autograd.grad(slope.sum(), z)
-    assert slope.isfinite().all() and slope[..., 0] > 0.8 and slope[..., 2] == 0 and gradient.isfinite().all()

@@ -264,3 +264,10 @@ def test_slips_are_refused():
         SymmetricConvolution(2, influence=nn.AvgPool2d(2))(u)(u)
     with pytest.raises(PDEConvError, match="Influence"):
         HamiltonianSystem(2, influence=nn.Tanh())
+
+
+def test_half_precision_of_a_narrow_bump():
+    z = torch.tensor([[[0.0, 1e-4, 300.0]]]).half().requires_grad_()
+    slope = RationalInfluence(1, scales=(1e-3,)).half()(z)
+    (gradient,) = torch.autograd.grad(slope.sum(), z)
+    assert slope.isfinite().all() and slope[..., 0] > 0.8 and slope[..., 2] == 0 and gradient.isfinite().all()
