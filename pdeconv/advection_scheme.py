@@ -12,7 +12,7 @@ from torch import Tensor
 from pdeconv.errors import checked_type
 from pdeconv.grid import Grid
 from pdeconv.limiter import Limiter, Minmod
-from pdeconv.stencil import difference, extend_wide
+from pdeconv.stencil import difference, extend_wide, over
 
 Pair = Callable[[Tensor], tuple[Tensor, Tensor]]
 """A linear map of a state to two fields: what comes from below along the axis, and what comes from above."""
@@ -61,7 +61,8 @@ class AdvectionScheme(ABC):
         """
 
         def differences(v: Tensor) -> Tensor:
-            return difference(extend_wide(v, axis, grid.boundary, self.radius + 1), axis) / grid.spacings[axis - 2]
+            rises = difference(extend_wide(v, axis, grid.boundary, self.radius + 1), axis)
+            return over(rises, grid.spacings[axis - 2])
 
         prepared = _once_for(u, differences)
         edges, size = self.edges(prepared(u), axis), u.shape[axis]
@@ -198,7 +199,7 @@ class TVD(AdvectionScheme):
         above = 1 + (by_after.narrow(axis, 1, size) - by_before.narrow(axis, 2, size)) / 2
 
         def apply(v: Tensor) -> tuple[Tensor, Tensor]:
-            slope = prepared(v) / dx
+            slope = over(prepared(v), dx)
             return below * slope.narrow(axis, 1, size), above * slope.narrow(axis, 2, size)
 
         return Slopes(apply, below, above)

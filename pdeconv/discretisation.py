@@ -18,7 +18,7 @@ from torch import Tensor
 from pdeconv.grid import Grid
 from pdeconv.linear import map_modes
 from pdeconv.operator import ENERGY, NOTHING, Keeps, range_kept
-from pdeconv.stencil import difference, extend
+from pdeconv.stencil import difference, extend, over
 
 
 class Discretisation(ABC):
@@ -72,7 +72,7 @@ class SecondOrder(Discretisation):
     order = 2
 
     def laplacian(self, v: Tensor, grid: Grid) -> Tensor:
-        return _sum([second_difference(v, axis, grid) / dx**2 for axis, dx in _lines(grid)])
+        return _sum([over(second_difference(v, axis, grid), dx**2) for axis, dx in _lines(grid)])
 
     def symbol(self, modes: Sequence[Tensor], grid: Grid) -> Tensor:
         return _sum([mode / dx**2 for mode, dx in zip(modes, grid.spacings, strict=True)])
@@ -108,7 +108,7 @@ class FourthOrder(Discretisation):
         parts = []
         for axis, dx in _lines(grid):
             second = second_difference(v, axis, grid)
-            parts.append((second - second_difference(second, axis, grid) / 12) / dx**2)
+            parts.append(over(second - second_difference(second, axis, grid) / 12, dx**2))
         return _sum(parts)
 
     def symbol(self, modes: Sequence[Tensor], grid: Grid) -> Tensor:
@@ -150,7 +150,7 @@ class Q1Elements(Discretisation):
     def laplacian(self, v: Tensor, grid: Grid) -> Tensor:
         parts = []
         for axis, dx in _lines(grid):
-            part = second_difference(v, axis, grid) / dx**2
+            part = over(second_difference(v, axis, grid), dx**2)
             for other in grid.axes:
                 if other != axis:
                     part = part + second_difference(part, other, grid) / 6

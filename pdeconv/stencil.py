@@ -131,18 +131,23 @@ def _placed(part: Tensor, axis: int, start: int, size: int) -> Tensor:
 def gradient(u: Tensor, axis: int, grid: Grid) -> Tensor:
     """Difference at the N + 1 faces along ``axis``: (∂u)_{i−½} = (u_i − u_{i−1}) / dx, of second order at the faces."""
     extended = extend(u, axis, grid.boundary)
-    return difference(extended, axis) / grid.spacings[axis - 2]
+    return over(difference(extended, axis), grid.spacings[axis - 2])
 
 
 def divergence(p: Tensor, axis: int, grid: Grid) -> Tensor:
     """Difference of a flux at N + 1 faces, at the N cells: (∂p)_i = (p_{i+½} − p_{i−½}) / dx."""
-    return difference(p, axis) / grid.spacings[axis - 2]
+    return over(difference(p, axis), grid.spacings[axis - 2])
 
 
 def difference(u: Tensor, axis: int) -> Tensor:
     """u_{i+1} − u_i along ``axis``, one value fewer than ``u`` has."""
     size = u.shape[axis] - 1
     return u.narrow(axis, 1, size) - u.narrow(axis, 0, size)
+
+
+def over(u: Tensor, length: float) -> Tensor:
+    """u / length; by the usual length, 1, without a pass over memory."""
+    return u if length == 1 else u / length
 
 
 def face_mean(u: Tensor, axis: int) -> Tensor:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from pdeconv.operator import ENERGY, NOTHING, Keeps, per_sample
-from pdeconv.steps.explicit import RungeKutta, combine
+from pdeconv.steps.explicit import RungeKutta, advanced
 
 
 class EmbeddedPair(RungeKutta):
@@ -35,9 +36,9 @@ class EmbeddedPair(RungeKutta):
         """
         dt = per_sample(dt, u)
         slopes = self.slopes(u, dt, slope)
-        after = u + dt * combine(self.b, slopes)
+        after = advanced(u, dt, self.b, slopes)
         slopes.append(self.term(after)(after))
-        return after, dt * combine(self.error, slopes), slopes[-1]
+        return after, advanced(torch.zeros_like(u), dt, self.error, slopes), slopes[-1]
 
 
 class BogackiShampine(EmbeddedPair):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from pdeconv.operator import ENERGY, Keeps, per_sample
@@ -23,21 +24,23 @@ class RungeKutta(SingleTermStep):
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         dt = per_sample(dt, u)
-        return u + dt * combine(self.b, self.slopes(u, dt, self.term(u)(u)))
+        return advanced(u, dt, self.b, self.slopes(u, dt, self.term(u)(u)))
 
     def slopes(self, u: Tensor, dt: Tensor, first: Tensor) -> list[Tensor]:
         """The slopes of all stages, ``first`` that at ``u``; ``dt`` is shaped to multiply ``u``."""
         slopes = [first]
         for row in self.a:
-            stage = u + dt * combine(row, slopes)
+            stage = advanced(u, dt, row, slopes)
             slopes.append(self.term(stage)(stage))
         return slopes
 
 
-def combine(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
-    """Σ weightᵢ·slopeᵢ; weights of 0 and 1 cost nothing."""
-    used = [slope if weight == 1 else weight * slope for weight, slope in zip(weights, slopes, strict=True) if weight]
-    return sum(used[1:], start=used[0])
+def advanced(u: Tensor, dt: Tensor, weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
+    """u + dt Σ weightᵢ·slopeᵢ, in one pass over memory for each slope; a weight of 0 costs nothing."""
+    for weight, slope in zip(weights, slopes, strict=True):
+        if weight:
+            u = torch.addcmul(u, dt if weight == 1 else dt * weight, slope)
+    return u
 
 
 class Euler(RungeKutta):
