@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from pdeconv.coefficient import Coefficient, PerChannel
+from pdeconv.errors import UnsupportedError
 from pdeconv.grid import Grid
 from pdeconv.operator import ENERGY, NOTHING, RANGE_WITH_ZERO, Keeps, as_keeps
+from pdeconv.precision import wider_than_half
 
 
 class Law(nn.Module, ABC):
@@ -40,6 +43,13 @@ class Law(nn.Module, ABC):
     def source(self, u: Tensor) -> Tensor | None:
         """b(u), broadcastable to ``u``; None where there is none."""
         return None
+
+    def solution(self, u: Tensor, dt: Tensor) -> Tensor:
+        """The exact solution after dt from ``u``, for ``Exact``; ``dt`` is shaped to multiply ``u``.
+
+        Raises ``UnsupportedError`` where it has no closed form, or none that is known here.
+        """
+        raise UnsupportedError(f"{type(self).__name__} has no solution in closed form; step it by Heun or SSPRK3.")
 
     def rate(self, u: Tensor) -> Tensor:
         """The operator's rate at ``u``, () or (B,): the ceiling, where nothing sharper is known."""
@@ -75,7 +85,8 @@ class Decay(Law):
 class Logistic(Law):
     """a(u) = s (1 − u): logistic growth from 0 to the capacity 1, s_c = ceiling · sigmoid(w_c).
 
-    Outside [0, 1] nothing is promised: keep the state there, for instance by a sigmoid or softmax before.
+    Outside [0, 1] nothing is promised: keep the state there, for instance by a sigmoid or softmax before. Its solution
+    is u / (u + (1 − u)e⁻ˢᵗ).
 
     Args:
         channels: Number of channels C, or a coefficient for s.
@@ -102,9 +113,15 @@ class Logistic(Law):
     def forward(self, u: Tensor) -> Tensor:
         return self.strength(u, Grid(dims=u.dim() - 2)) * (1 - u)
 
+    def solution(self, u: Tensor, dt: Tensor) -> Tensor:
+        wide = wider_than_half(u)
+        return (wide / (wide + (1 - wide) * _remaining(dt * self.strength(wide, Grid(dims=u.dim() - 2))))).to(u.dtype)
+
 
 class Bistable(Law):
     """a(u) = s (1 − u²): Allen and Cahn's reaction, from 0 towards −1 or 1, s_c = ceiling · sigmoid(w_c).
+
+    Its solution is u / √(u² + (1 − u²)e⁻²ˢᵗ).
 
     Args:
         channels: Number of channels C, or a coefficient for s.
@@ -132,3 +149,13 @@ class Bistable(Law):
 
     def forward(self, u: Tensor) -> Tensor:
         return self.strength(u, Grid(dims=u.dim() - 2)) * (1 - u.square())
+
+    def solution(self, u: Tensor, dt: Tensor) -> Tensor:
+        wide = wider_than_half(u)
+        squared, remaining = wide.square(), _remaining(2 * dt * self.strength(wide, Grid(dims=u.dim() - 2)))
+        return (wide * torch.rsqrt(squared + (1 - squared) * remaining)).to(u.dtype)
+
+
+def _remaining(exponent: Tensor) -> Tensor:
+    """e^(−exponent), above 0: where u = 0 it is the whole denominator, whose power −3/2 must be a number."""
+    return torch.exp(-exponent).clamp(min=torch.finfo(exponent.dtype).tiny ** (2 / 3))

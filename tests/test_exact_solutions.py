@@ -114,3 +114,21 @@ def test_reactions_follow_their_curves():
     growth = math.exp(s * t)
     assert torch.allclose(bistable, u0 * growth / torch.sqrt(1 + u0**2 * (growth**2 - 1)), atol=1e-6)
     assert torch.allclose(Evolve(Exact(Reaction(Decay(Constant(s)))), t, Fixed(1))(u0), u0 * math.exp(-s * t))
+
+
+@pytest.mark.parametrize("law", [Logistic, Bistable])
+def test_a_reaction_of_known_solution_is_solved_at_once(law):
+    """By one step, however long; two steps are one; what rests stays at rest, also after all else is decided."""
+    step = Exact(Reaction(law(2)).double())
+    u = torch.rand(1, 2, 5, 5, dtype=torch.float64)
+    one, two = torch.tensor(2.5, dtype=torch.float64), torch.tensor(1.5, dtype=torch.float64)
+    reference = Evolve(RK4(step.term), 2.5, Fixed(500, unchecked=True))(u)
+    assert torch.allclose(step(u, one), reference, rtol=0, atol=1e-9)
+    assert torch.allclose(step(step(u, one), two), step(u, one + two), rtol=0, atol=1e-14)
+    assert math.isinf(step.guaranteed_limit) and math.isinf(step.order)
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        ends = torch.tensor([0.0, 1e-3, 1.0], dtype=dtype).reshape(1, 1, 3).requires_grad_()
+        after = Exact(Reaction(law(Constant(1.0))))(ends, torch.tensor(1e4, dtype=dtype))
+        assert after.flatten().tolist() == [0.0, 1.0, 1.0]
+        if dtype != torch.float16:  # beside 0 the slope is that of exponential growth
+            assert torch.autograd.grad(after.sum(), ends)[0].isfinite().all()

@@ -1,4 +1,4 @@
-"""The exact flow of an operator that has one."""
+"""Exact solutions, and exact flows of operators that have one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ from pdeconv.steps.step import SingleTermStep
 
 
 class Exact(SingleTermStep):
-    """The exact flow of the operator frozen at the old state, u⁺ = exp(dt·A(u)) u. Any dt is safe.
+    """The exact solution after dt, or the exact flow of the operator frozen at the old state, u⁺ = exp(dt·A(u)) u.
 
-    Exact where the coefficients do not depend on the state, so its order is inf; else of order 1. For a term that
-    amplifies (``growth`` > 0: a logistic or bistable reaction, frozen) dt ≤ 1/rate.
+    Of a term that is ``solvable`` (a logistic or bistable reaction) it is the solution of u_t = A(u)u itself; of one
+    whose coefficients do not depend on the state the flow is that. Its order is therefore inf, and any dt is safe. Of
+    another term the flow of the frozen operator is of order 1; where that amplifies (``growth`` > 0) dt ≤ 1/rate.
 
     Raises:
-        UnsupportedError: At the first step, if the term's operator has no flow.
+        UnsupportedError: At the first step, if the term has no solution and its operator no flow.
 
     Example:
         >>> import torch
-        >>> from pdeconv import Constant, Decay, Reaction
+        >>> from pdeconv import Constant, Decay, Logistic, Reaction
         >>> round(Exact(Reaction(Decay(Constant(1.0))))(torch.ones(1, 1, 2, 2), torch.tensor(1.0)).mean().item(), 4)
         0.3679
+        >>> Exact(Reaction(Logistic(Constant(1.0)))).guaranteed_limit
+        inf
     """
 
     order, strength, frozen_strength = math.inf, math.inf, 1.0
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
-        return self.term(u).flow(u, dt)
+        return self.term.solution(u, dt) if self.term.solvable else self.term(u).flow(u, dt)
+
+    @property
+    def _frozen_limit(self) -> float:
+        return math.inf if self.term.solvable else super()._frozen_limit

@@ -26,7 +26,7 @@ class Reaction(Term):
 
     Rate: The law's declared ceiling, or the law's own measure where that is infinite.
     Solve: (r + dt·b) / (1 − dt·a) for the right-hand side r, for dt·growth < 1.
-    Flow: v · exp(dt·a) + dt·φ₁(dt·a)·b, φ₁(z) = (eᶻ − 1)/z.
+    Flow: v · exp(dt·a) + dt·φ₁(dt·a)·b, φ₁(z) = (eᶻ − 1)/z. ``Exact`` takes the law's own solution where it has one.
     Keeps: What the law keeps.
 
     References:
@@ -50,9 +50,13 @@ class Reaction(Term):
         self.law = law
         self.ceiling, self.growth, self.keeps = law.ceiling, law.growth, law.keeps
         self.symmetric = type(law).source is Law.source  # a source is not linear
+        self.solvable = type(law).solution is not Law.solution
 
     def refine(self, factor: float) -> None:
         """Nothing to do: a cell reacts by itself."""
+
+    def solution(self, u: Tensor, dt: Tensor) -> Tensor:
+        return self.law.solution(u, per_sample(dt, u))
 
     def forward(self, u: Tensor) -> Operator:
         specific_rate, source, rate = self.law(u), self.law.source(u), self.law.rate(u)

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from torch import nn
+from torch import Tensor, nn
 
 from pdeconv.errors import UnsupportedError, checked_type
 from pdeconv.grid import Grid, common_grid
@@ -32,6 +32,7 @@ class Term(nn.Module, ABC):
             they are not linear, in 1/time; inf if unproven.
         oscillates: Whether the halves are linear, do not depend on the state, and A₁A₂ is similar to a symmetric matrix
             with no positive eigenvalue: then ``Leapfrog`` is proven for dt ≤ 2/frequency.
+        solvable: Whether ``solution`` is known: the state-dependent equation solved exactly, for any dt.
         symmetric: Whether the frozen operator is symmetric whatever the state and the weights, ⟨v, Aw⟩ = ⟨Av, w⟩.
 
     Example:
@@ -51,6 +52,7 @@ class Term(nn.Module, ABC):
     growth: float = 0.0
     frequency: float = math.inf
     oscillates: bool = False
+    solvable: bool = False
     symmetric: bool = False
     _version = 1
 
@@ -67,6 +69,12 @@ class Term(nn.Module, ABC):
     def halves(self) -> tuple[Term, Term] | None:
         """The two terms of a right-hand side that is separable; None for any other."""
         return None
+
+    def solution(self, u: Tensor, dt: Tensor) -> Tensor:
+        """The exact solution of u_t = A(u)u after dt from ``u``. Raises ``UnsupportedError`` unless ``solvable``."""
+        raise UnsupportedError(
+            f"{type(self).__name__} has no solution in closed form; use Heun, SSPRK3 or another step."
+        )
 
     def refine(self, factor: float) -> None:
         """Divide the spacing by ``factor``, in place, such that the equation stays the same.
