@@ -30,6 +30,11 @@ class Trajectory:
         times: (T,), or (T, B) where each sample has its own.
         states: T states (B, C, *S).
         evaluations: How often the term was evaluated on the batch, with ``Adaptive``; None where it is not counted.
+
+    Example:
+        >>> from pdeconv import Constant, Diffusion, Euler
+        >>> Evolve(Euler(Diffusion(Constant(1.0))), 0.5).trajectory(torch.rand(1, 1, 4, 4)).times
+        tensor([0.0000, 0.1667, 0.3333, 0.5000])
     """
 
     times: Tensor

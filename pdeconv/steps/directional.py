@@ -17,6 +17,9 @@ class AOS(SingleTermStep):
     A mean of backward-Euler steps along one axis each, and so what each keeps is kept for every dt, to rounding even in
     single precision. All axes are treated alike. On one axis it is backward Euler.
 
+    Args:
+        term: The right-hand side, u_t = A(u)u, whose operator has ``axes``, as that of ``Diffusion``.
+
     Raises:
         UnsupportedError: At the first step, if the term's operator does not split by axes: give Diffusion.
 
@@ -51,6 +54,9 @@ class ADI(SingleTermStep):
     Within the limit each factor keeps what the term keeps. Beyond, where the axes commute, as with a diffusivity
     constant in space, the energy is kept for every dt, but the range is left as by Crank–Nicolson; and rounding grows
     as (dt·rate)ᵈ⁻¹ on d axes. Very long steps belong to AOS.
+
+    Args:
+        term: The right-hand side, u_t = A(u)u, whose operator has ``axes``, as that of ``Diffusion``.
 
     Raises:
         UnsupportedError: At the first step, if the term's operator does not split by axes: give Diffusion.

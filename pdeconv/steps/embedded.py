@@ -46,6 +46,9 @@ class BogackiShampine(EmbeddedPair):
 
     No maximum principle. It keeps the energy alone, for dt ≤ 0.8989/rate, by the argument of :class:`RK4`.
 
+    Args:
+        term: The right-hand side, u_t = A(u)u.
+
     References:
         P. Bogacki, L. F. Shampine. A 3(2) pair of Runge–Kutta formulas. Appl. Math. Letters 2(4), 1989.
 
@@ -70,6 +73,9 @@ class DormandPrince(EmbeddedPair):
     """Dormand and Prince's pair of orders 5 and 4: the usual solver of a Neural ODE. Order 5, 6 stages.
 
     Nothing is proven: a weight is negative. With fixed steps it is therefore taken as ``Fixed(n, unchecked=True)``.
+
+    Args:
+        term: The right-hand side, u_t = A(u)u.
 
     References:
         J. R. Dormand, P. J. Prince. A family of embedded Runge–Kutta formulae. J. Comput. Appl. Math. 6(1), 1980.

@@ -16,6 +16,9 @@ class Exact(SingleTermStep):
     whose coefficients do not depend on the state the flow is that. Its order is therefore inf, and any dt is safe. Of
     another term the flow of the frozen operator is of order 1; where that amplifies (``growth`` > 0) dt ≤ 1/rate.
 
+    Args:
+        term: The right-hand side, u_t = A(u)u.
+
     Raises:
         UnsupportedError: At the first step, if the term has no solution and its operator no flow.
 

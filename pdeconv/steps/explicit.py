@@ -46,6 +46,9 @@ def advanced(u: Tensor, dt: Tensor, weights: tuple[float, ...], slopes: list[Ten
 class Euler(RungeKutta):
     """Forward Euler, u⁺ = u + dt·A(u)u: a residual block. Order 1, 1 stage, dt ≤ 1/rate.
 
+    Args:
+        term: The right-hand side, u_t = A(u)u.
+
     Example:
         >>> import torch
         >>> from pdeconv import Constant, Diffusion
@@ -61,6 +64,9 @@ class Euler(RungeKutta):
 
 class Heun(RungeKutta):
     """Heun's method, also called SSPRK2: strong-stability-preserving. Order 2, 2 stages, dt ≤ 1/rate.
+
+    Args:
+        term: The right-hand side, u_t = A(u)u.
 
     References:
         S. Gottlieb, C.-W. Shu, E. Tadmor. Strong stability-preserving high-order time discretization methods.
@@ -78,6 +84,9 @@ class Heun(RungeKutta):
 class SSPRK3(RungeKutta):
     """Shu and Osher's third-order method, strong-stability-preserving. Order 3, 3 stages, dt ≤ 1/rate.
 
+    Args:
+        term: The right-hand side, u_t = A(u)u.
+
     References:
         C.-W. Shu, S. Osher. Efficient implementation of essentially non-oscillatory shock-capturing schemes.
         J. Comput. Phys. 77, 1988.
@@ -93,6 +102,9 @@ class SSPRK3(RungeKutta):
 
 class SSPRK34(RungeKutta):
     """SSPRK(4,3), strong-stability-preserving. Order 3, 4 stages, dt ≤ 2/rate: as far as two steps of SSPRK3.
+
+    Args:
+        term: The right-hand side, u_t = A(u)u.
 
     References:
         R. J. Spiteri, S. J. Ruuth. A new class of optimal high-order strong-stability-preserving time discretization
@@ -114,6 +126,9 @@ class RK4(RungeKutta):
     It keeps the energy alone, for dt ≤ 1/rate, coefficients that depend on the state included: each slope k = A(w)w at
     a stage w has 2⟨w, k⟩ ≤ −‖k‖²/rate, and the weights are positive (circle contractivity). The bound is sharp. Where
     coefficients do not depend on the state 1.3926/rate would do, by von Neumann's inequality for the stability region.
+
+    Args:
+        term: The right-hand side, u_t = A(u)u.
 
     References:
         G. Dahlquist, R. Jeltsch. Generalized disks of contractivity for explicit and implicit Runge–Kutta methods.

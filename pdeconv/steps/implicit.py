@@ -18,6 +18,9 @@ class BackwardEuler(SingleTermStep):
     If I + A/rate maps a closed convex set into itself, so does (I − dt·A)⁻¹: u⁺ is the fixed point of the contraction
     v ↦ (u + dt·rate·(I + A/rate)v) / (1 + dt·rate), a convex combination.
 
+    Args:
+        term: The right-hand side, u_t = A(u)u, whose operator has a ``solve``.
+
     Raises:
         UnsupportedError: At the first step, if the term's operator has no solve.
 
@@ -45,6 +48,9 @@ class CrankNicolson(SingleTermStep):
 
     For a term that amplifies (``growth`` > 0) dt ≤ 1/rate. A linear, dissipative term never blows up, but beyond the
     limit it oscillates and leaves the range.
+
+    Args:
+        term: The right-hand side, u_t = A(u)u, whose operator has a ``solve``.
 
     Raises:
         UnsupportedError: At the first step, if the term's operator has no solve.

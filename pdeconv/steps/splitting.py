@@ -94,6 +94,9 @@ class Splitting(Step):
 class Lie(Splitting):
     """Lie splitting: each part over dt, one after the other. Order 1; the smallest limit of its parts.
 
+    Args:
+        steps: The parts, at least two.
+
     References:
         H. F. Trotter. On the product of semi-groups of operators. Proc. AMS 10, 1959.
 
@@ -114,6 +117,9 @@ class Strang(Splitting):
     """Strang splitting: the parts over dt/2, the last over dt, the others again in reverse. Order 2 if every part is.
 
     The limit of all parts but the last is twice as far.
+
+    Args:
+        steps: The parts, at least two.
 
     References:
         G. Strang. On the construction and comparison of difference schemes. SIAM J. Numer. Anal. 5, 1968.

@@ -48,6 +48,10 @@ class FED(Stabilised):
     each is the one whose root lies farthest from those before, so that neither the states within a cycle nor rounding
     grow much.
 
+    Args:
+        term: The right-hand side, u_t = A(u)u, symmetric.
+        stages: s, the number of evaluations in a step.
+
     Keeps: The energy, for symmetric terms.
 
     References:
@@ -101,6 +105,10 @@ class RKL1(Stabilised):
     for the dirichlet boundary: by Legendre's addition theorem the coefficients of Pₛ(1 − r + r·cos φ) in cos mφ are
     squares. On two axes it does not, and so the range is not promised.
 
+    Args:
+        term: The right-hand side, u_t = A(u)u, symmetric.
+        stages: s, the number of evaluations in a step.
+
     Keeps: The energy, for symmetric terms.
 
     References:
@@ -128,6 +136,10 @@ class RKL2(Stabilised):
 
     b = (s² + s − 2)/(2s(s + 1)) and a = 1 − b match the second derivative. Odd s damp the finest mode. What is true of
     RKL1 on one axis is true here.
+
+    Args:
+        term: The right-hand side, u_t = A(u)u, symmetric.
+        stages: s, the number of evaluations in a step.
 
     Keeps: The energy, for symmetric terms.
 
