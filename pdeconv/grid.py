@@ -73,6 +73,11 @@ class Grid:
         """The spatial axes of a state (B, C, *S), as tensor dimensions."""
         return tuple(range(2, 2 + self.dims))
 
+    @property
+    def coefficient_boundary(self) -> Boundary:
+        """How a coefficient goes on beyond the edge: a dirichlet edge holds the value 0, but the material goes on."""
+        return "neumann" if self.boundary == "dirichlet" else self.boundary
+
     def refined(self, factor: float) -> Grid:
         """The grid with its spacing divided by ``factor``."""
         return replace(self, spacing=tuple(dx / factor for dx in self.spacings))

@@ -177,6 +177,18 @@ class Operator(ABC):
         return Sum((self, other))
 
 
+class SpectralOperator(Operator):
+    """An operator that is diagonal in a known basis: ``spectral`` gives it its solve and its flow."""
+
+    def solve(self, b: Tensor, dt: Tensor) -> Tensor:
+        dt = per_sample(dt, b)
+        return self.spectral(b, lambda eigenvalue: 1 / (1 - dt * eigenvalue))
+
+    def flow(self, v: Tensor, dt: Tensor) -> Tensor:
+        dt = per_sample(dt, v)
+        return self.spectral(v, lambda eigenvalue: torch.exp(dt * eigenvalue))
+
+
 class Sum(Operator):
     """v ↦ A v + B v + …. Rates add: I + h(A+B) is a convex combination of I + (h/θ)A and I + (h/(1−θ))B."""
 

@@ -177,8 +177,7 @@ def at_faces(field: Tensor, axis: int, grid: Grid) -> Tensor:
     """
     if field.dim() == 0 or field.shape[axis] == 1:
         return field
-    beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
-    return face_mean(extend(field, axis, beyond), axis)
+    return face_mean(extend(field, axis, grid.coefficient_boundary), axis)
 
 
 def odd_at_walls(p: Tensor, axis: int, boundary: Boundary) -> Tensor:
@@ -223,7 +222,6 @@ def squared_gradients_at_faces(u: Tensor, axis: int, grid: Grid) -> list[Tensor]
         >>> squared_gradients_at_faces(torch.tensor([[[1.0, 3.0]]]), 2, Grid(dims=1))
         [tensor([[[0., 4., 0.]]]), tensor([[[0., 4., 0.]]])]
     """
-    beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
     through = gradient(u, axis, grid).square()
     beside = [torch.zeros_like(u)]
     for other in grid.axes:
@@ -231,5 +229,5 @@ def squared_gradients_at_faces(u: Tensor, axis: int, grid: Grid) -> list[Tensor]
             squared = gradient(u, other, grid).square()
             sides = (lower_faces(squared, other), upper_faces(squared, other))
             beside = [before + side for before in beside for side in sides]
-    extended = [extend(squared, axis, beyond) for squared in beside]
+    extended = [extend(squared, axis, grid.coefficient_boundary) for squared in beside]
     return [through + side(squared, axis) for squared in extended for side in (lower_faces, upper_faces)]

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from pdeconv.errors import checked_type
-from pdeconv.grid import Boundary
 from pdeconv.interpolation import Interpolation, LinearInterpolation
 from pdeconv.operator import NOTHING, Keeps, per_sample, range_kept
 from pdeconv.steps.step import Step, term_name
@@ -67,7 +66,7 @@ class SemiLagrangian(Step):
         dt = per_sample(dt.to(wide), u.to(wide))
         if any(n > 1 for n in velocity.shape[3:]):
             halfway = _traced(u, speeds, dt / 2)
-            beyond: Boundary = "neumann" if boundary == "dirichlet" else boundary
+            beyond = self.term.grid.coefficient_boundary
             speeds = [LinearInterpolation()(speed.expand(u.shape), halfway, beyond) for speed in speeds]
         return self.interpolation(u, _traced(u, speeds, dt), boundary)
 

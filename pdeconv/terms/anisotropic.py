@@ -112,7 +112,7 @@ class TensorDiffusion(Operator):
         self.grid, self.keeps = term.grid, term.keeps
         rows, columns = self.grid.axes
         dx, dy = self.grid.spacings
-        beyond = "neumann" if self.grid.boundary == "dirichlet" else self.grid.boundary
+        beyond = self.grid.coefficient_boundary
         corners = []
         for entry, scale in zip(tensor.unbind(1), (dx**2, dx * dy, dy**2), strict=True):
             corner = entry.expand(-1, -1, *u.shape[2:]) / scale

@@ -12,7 +12,7 @@ from pdeconv.discretisation import Discretisation, SecondOrder
 from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
 from pdeconv.grid import Grid, checked_grid
 from pdeconv.linear import implicit_solve, inner_product_weights, map_modes
-from pdeconv.operator import Keeps, Operator, largest, per_sample
+from pdeconv.operator import Keeps, Operator, SpectralOperator, largest, per_sample
 from pdeconv.stencil import divergence, extend, face_mean, gradient, lower_faces, upper_faces
 from pdeconv.terms.term import Term
 from pdeconv.tridiagonal import line_solve
@@ -107,7 +107,7 @@ def diffusion_keeps(grid: Grid) -> Keeps:
     return SecondOrder().keeps(grid)
 
 
-class ConstantDiffusion(Operator):
+class ConstantDiffusion(SpectralOperator):
     """κΔ for a diffusivity that is constant in space: () or (B|1, C|1, 1, …)."""
 
     def __init__(self, diffusivity: Tensor, grid: Grid, discretisation: Discretisation | None = None) -> None:
@@ -122,14 +122,6 @@ class ConstantDiffusion(Operator):
     def spectral(self, v: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         kappa = self.diffusivity.to(torch.promote_types(v.dtype, torch.float32))
         return map_modes(v, self.grid, lambda modes: function(kappa * self.discretisation.symbol(modes, self.grid)))
-
-    def solve(self, b: Tensor, dt: Tensor) -> Tensor:
-        dt = per_sample(dt, b)
-        return self.spectral(b, lambda eigenvalue: 1 / (1 - dt * eigenvalue))
-
-    def flow(self, v: Tensor, dt: Tensor) -> Tensor:
-        dt = per_sample(dt, v)
-        return self.spectral(v, lambda eigenvalue: torch.exp(dt * eigenvalue))
 
     @property
     def axes(self) -> tuple[Operator, ...]:
@@ -153,8 +145,7 @@ class VariableDiffusion(Operator):
         self.grid = grid
         self.keeps = diffusion_keeps(grid)
         if isinstance(diffusivity, Tensor):
-            # Beyond a dirichlet edge the value is 0, but the material goes on: its diffusivity is that of the edge.
-            beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
+            beyond = grid.coefficient_boundary
             diffusivity = tuple(face_mean(extend(diffusivity, axis, beyond), axis) for axis in grid.axes)
         self.conductances = diffusivity
 

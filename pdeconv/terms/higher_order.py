@@ -12,7 +12,7 @@ from pdeconv.discretisation import SecondOrder, energy_kept
 from pdeconv.errors import PDEConvError, checked_number, checked_type
 from pdeconv.grid import Grid, checked_grid
 from pdeconv.linear import map_modes
-from pdeconv.operator import NOTHING, Operator, largest, per_sample, range_kept
+from pdeconv.operator import NOTHING, Operator, SpectralOperator, largest, range_kept
 from pdeconv.terms.term import Term
 
 
@@ -129,7 +129,7 @@ class FractionalDiffusion(_PowerTerm):
         return f"exponent={self.power:g}, {super().extra_repr()}"
 
 
-class LaplacianPower(Operator):
+class LaplacianPower(SpectralOperator):
     """−κ(−Δ)^p of the second-order Laplacian, for a diffusivity that is constant in space: () or (B|1, C|1, 1, …)."""
 
     def __init__(self, diffusivity: Tensor, term: _PowerTerm) -> None:
@@ -150,11 +150,3 @@ class LaplacianPower(Operator):
             return function(-kappa * decay**self.power)
 
         return map_modes(v, self.grid, of_modes)
-
-    def solve(self, b: Tensor, dt: Tensor) -> Tensor:
-        dt = per_sample(dt, b)
-        return self.spectral(b, lambda eigenvalue: 1 / (1 - dt * eigenvalue))
-
-    def flow(self, v: Tensor, dt: Tensor) -> Tensor:
-        dt = per_sample(dt, v)
-        return self.spectral(v, lambda eigenvalue: torch.exp(dt * eigenvalue))

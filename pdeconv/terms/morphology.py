@@ -247,8 +247,7 @@ class CurvatureMotion(Operator):
 
     def __init__(self, speed: Tensor, slope: Tensor, grid: Grid) -> None:
         self.grid, self.keeps, self.reach = grid, range_kept(grid), speed * slope
-        # Beyond a dirichlet edge the value is 0, but the slope goes on, as in Diffusion.
-        beyond = "neumann" if grid.boundary == "dirichlet" else grid.boundary
+        beyond = grid.coefficient_boundary
         self.conductances = [1 / face_mean(extend(slope, axis, beyond), axis) for axis in grid.axes]
         outflow = torch.zeros((), dtype=slope.dtype, device=slope.device)
         for conductance, axis, dx in zip(self.conductances, grid.axes, grid.spacings, strict=True):
