@@ -168,5 +168,5 @@ class ConvTensor(DiffusionTensor):
         extended = u
         for axis in grid.axes:
             extended = extend(extended, axis, grid.boundary, self.radius)
-        size, cosine, sine = self.conv(extended).unflatten(1, (-1, 3)).unbind(2)
+        size, cosine, sine = self.conv(extended.to(self.conv.weight.dtype)).to(u.dtype).unflatten(1, (-1, 3)).unbind(2)
         return tensor_from_disc(self.ceiling * torch.sigmoid(size), cosine, sine, self.condition)

@@ -101,7 +101,8 @@ def apply_along(matrix: Tensor, u: Tensor, axis: int) -> Tensor:
 def map_modes(u: Tensor, grid: Grid, function: Callable[[list[Tensor]], Tensor]) -> Tensor:
     """f(δ₁², δ₂², …) u for the second differences along the axes: transform, multiply, transform back.
 
-    Computed in float32 at least: the transforms sum over whole axes.
+    Computed in float32 at least: the transforms sum over whole axes. They are matrix products: where the user allows
+    TF32 for those (``torch.set_float32_matmul_precision``) they have its three digits.
 
     Args:
         u: State (B, C, *S).
@@ -159,7 +160,8 @@ def conjugate_gradient(
 ) -> Tensor:
     """Solve M x = b for each sample, M symmetric positive definite in the inner product of ``weights``.
 
-    Stops when every sample is done; under ``torch.compile`` the loop is one node of the graph.
+    Stops when every sample is done, for which each iteration waits for the device; under ``torch.compile`` the loop is
+    one node of the graph.
 
     Args:
         matvec: x ↦ M x on (B, C, *S).

@@ -188,7 +188,7 @@ class ConvVelocity(Velocity):
         extended = u
         for axis in grid.axes:
             extended = extend(extended, axis, grid.boundary, self.radius)
-        velocity = self.ceiling * torch.tanh(self.conv(extended))
+        velocity = self.ceiling * torch.tanh(self.conv(extended.to(self.conv.weight.dtype)).to(u.dtype))
         return velocity.unflatten(1, (-1, self.dims)).transpose(1, 2)
 
     def extra_repr(self) -> str:

@@ -177,7 +177,7 @@ class StreamVelocity(Velocity):
             extended = u
             for axis, n in zip(grid.axes, width, strict=True):
                 extended = extend_wide(extended, axis, grid.boundary, n // 2)
-            stream = (amplitude * torch.tanh(conv(extended))).to(u.dtype)
+            stream = (amplitude * torch.tanh(conv(extended.to(conv.weight.dtype)))).to(u.dtype)
             for i in pair:
                 stream = odd_at_walls(stream, grid.axes[i], grid.boundary)
             first, second = pair

@@ -107,6 +107,16 @@ def test_another_dtype(name, dtype):
     assert (converted.float() - expected).abs().max() < tolerance * max(1.0, float(expected.abs().max()))
 
 
+@pytest.mark.parametrize(
+    "name", [n for n in BUILDERS if n not in ("residual", "network_energy") and "classifier" not in n]
+)
+def test_weights_of_another_dtype_than_the_state(name):
+    """The state decides, except where layers of PyTorch see it as it is."""
+    module, u = BUILDERS[name]().eval(), example(name)
+    for dtype in (torch.bfloat16, torch.float64):
+        assert module(u.to(dtype)).dtype == dtype
+
+
 @pytest.mark.parametrize("name", BUILDERS)
 def test_autocast(name):
     """bf16 autocast trains: finite gradients, an output within 5 % of the largest value."""
