@@ -1,6 +1,6 @@
 """Motion by mean curvature, u_t = |∇u| ∇·(∇u/|∇u|): the outline of a horse moves inwards at its curvature.
 
-What to see: the legs go first, then it is round, then a point; and area goes at the rate 2π, as of every closed curve.
+What to see: the legs go first, then it is round, then a point; and its area falls at the rate 2π, whatever the shape.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Leaky integrate-and-fire, u_t = s (I − u), until u ≥ 1: then a spike, and u = 0. The current I is a photograph.
 
-What to see: the brighter a pixel, the more often it fires, and dark ones never: the number of spikes is a photograph.
+What to see: the brighter a pixel, the more often it fires, and the darkest never: the number of spikes is a photograph.
 """
 
 import argparse

@@ -12,7 +12,7 @@ pytest.importorskip("skimage")
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
-BRIEFLY = {"gray_scott": ("--duration", "36"), "zalesak": ("--size", "12"), "wave": ("--size", "40")}
+BRIEFLY = {"gray_scott": ("--duration", "36"), "zalesak": ("--size", "12"), "learned_flow": ("--size", "16")}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
