@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import torch
 
-from pdeconv import RK4, Constant, Diffusion, Evolve, FitzHughNagumo, Fixed, GrayScott, Grid, Reaction
+from pdeconv import RK4, Constant, Diffusion, Evolve, FitzHughNagumo, Fixed, FixedCoefficient, GrayScott, Grid, Reaction
 
 CELLS, DURATION = 64, 40.0
 EQUATIONS = {  # name: diffusivities, our law, the right-hand sides of py-pde
@@ -26,21 +26,11 @@ EQUATIONS = {  # name: diffusivities, our law, the right-hand sides of py-pde
 }
 
 
-class Spread(Constant):
-    """A fixed diffusivity for each of two fields."""
-
-    def __init__(self, values: tuple[float, float]) -> None:
-        super().__init__(max(values))
-        self.values = values
-
-    def forward(self, u, grid):
-        return u.new_tensor(self.values).reshape(1, 2, 1, 1)
-
-
 def ours(start: torch.Tensor, name: str, boundary: str) -> np.ndarray:
     """Classical Runge–Kutta of dt = 0.05."""
     diffusivities, law, _ = EQUATIONS[name]
-    equation = Diffusion(Spread(diffusivities), Grid(boundary=boundary)) + Reaction(law)  # pyright: ignore
+    spread = FixedCoefficient(torch.tensor(diffusivities, dtype=torch.float64))
+    equation = Diffusion(spread, Grid(boundary=boundary)) + Reaction(law)
     march = Evolve(RK4(equation), DURATION, Fixed(round(DURATION / 0.05), unchecked=True))
     with torch.no_grad():
         return march(start[None])[0].numpy()

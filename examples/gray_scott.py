@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from pdeconv import Constant, Diffusion, Euler, Evolve, Fixed, GrayScott, Grid, PerChannel, Reaction
+from pdeconv import Constant, Diffusion, Euler, Evolve, Fixed, FixedCoefficient, GrayScott, Grid, Reaction
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--output", type=Path, default=Path("pictures"), help="folder to write to")
@@ -18,8 +18,7 @@ parser.add_argument("--duration", type=int, default=6000, help="time to run")
 output, size, duration = vars(parser.parse_args()).values()
 
 kinds = {"spots": (0.0367, 0.0649), "coral": (0.0545, 0.062), "worms": (0.058, 0.065), "holes": (0.039, 0.058)}
-spread = Diffusion(PerChannel(2, ceiling=0.24), Grid(boundary="periodic"))
-spread.diffusivity.weight.data = torch.tensor([2.0, 0.5]).log()  # κ = 0.24 · sigmoid(weight): 0.16 and 0.08
+spread = Diffusion(FixedCoefficient(torch.tensor([0.16, 0.08])), Grid(boundary="periodic"))
 torch.manual_seed(0)
 seeds = torch.rand(1, 1, size, size) < 16 / size**2
 v = 0.25 * torch.nn.functional.max_pool2d(seeds.float(), kernel_size=7, stride=1, padding=3)

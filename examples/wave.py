@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from pdeconv import CFL, Coefficient, Evolve, Leapfrog, Wave
+from pdeconv import CFL, Evolve, FixedCoefficient, Leapfrog, Wave
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--output", type=Path, default=Path("pictures"), help="folder to write to")
@@ -18,18 +18,10 @@ output, size = vars(parser.parse_args()).values()
 
 y, x = torch.meshgrid(torch.arange(size) / size - 0.5, torch.arange(3 * size // 2) / size, indexing="ij")
 lens = torch.maximum((x - 0.15).hypot(y), (x - 0.85).hypot(y)) < 0.46
-
-
-class Glass(Coefficient):
-    ceiling = 1.0
-
-    def forward(self, u, grid):
-        return torch.where(lens, 0.4, 1.0)[None, None]
-
-
+glass = FixedCoefficient(torch.where(lens, 0.4, 1.0)[None, None])
 u = torch.exp(-((x - 0.2) / 0.05).square()) * torch.cos(2 * torch.pi * (x - 0.2) / 0.06)
 state = torch.stack((u, -torch.gradient(u, dim=1)[0]))[None]  # v = −∂u/∂x: all of it runs to the right
-movie = Evolve(Leapfrog(Wave(Glass())), duration=1.1 * size, control=CFL(0.9)).trajectory(state)
+movie = Evolve(Leapfrog(Wave(glass)), duration=1.1 * size, control=CFL(0.9)).trajectory(state)
 figure = Figure(figsize=(9, 4.4), layout="constrained")
 for axes, share in zip(figure.subplots(2, 3).flat, (0, 0.32, 0.5, 0.64, 0.8, 1), strict=True):
     i = int(share * (len(movie.states) - 1))

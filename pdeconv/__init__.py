@@ -3,7 +3,7 @@
 from pdeconv.adaptive import Adaptive
 from pdeconv.advection_scheme import TVD, AdvectionScheme, Central, Upwind
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
-from pdeconv.coefficient import Coefficient, Constant, PerChannel
+from pdeconv.coefficient import Coefficient, Constant, FixedCoefficient, PerChannel
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
 from pdeconv.diffusion_tensor import ConstantTensor, ConvTensor, DiffusionTensor, PerChannelTensor
 from pdeconv.diffusivity import Charbonnier, Exponential, MonotoneDiffusivity, PeronaMalik, Weickert
@@ -150,6 +150,7 @@ __all__ = [
     "FieldsOfExperts",
     "FitzHughNagumo",
     "Fixed",
+    "FixedCoefficient",
     "FixedVelocity",
     "FourthOrder",
     "FractionalDiffusion",

@@ -93,6 +93,53 @@ class Constant(Coefficient):
         return u.new_full((), self.ceiling)
 
 
+class FixedCoefficient(Coefficient):
+    """Given numbers, not learned: one a channel, or a field at the cells.
+
+    Args:
+        values: (C,), or (B|1, C|1, *S|1); each finite and at least 0, in the unit of what it stands for.
+
+    Example:
+        >>> from pdeconv import Diffusion, GrayScott, Reaction
+        >>> spread = Diffusion(FixedCoefficient(torch.tensor([0.16, 0.08])))
+        >>> spread.ceiling == 4 * spread.diffusivity.ceiling
+        True
+        >>> FixedCoefficient(torch.rand(1, 1, 8, 8))(torch.zeros(2, 3, 8, 8), Grid()).shape
+        torch.Size([1, 1, 8, 8])
+    """
+
+    values: Tensor
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        known = isinstance(values, Tensor) and values.is_floating_point() and values.dim() in (1, 3, 4, 5)
+        if not (known and values.numel() and bool((values >= 0).all() and values.isfinite().all())):
+            got = f"{tuple(values.shape)} of {values.dtype}" if isinstance(values, Tensor) else type(values).__name__
+            raise PDEConvError(
+                "FixedCoefficient needs finite numbers of at least 0 in a floating tensor (C,) or (B|1, C|1, *S|1), "
+                f"but got {got}."
+            )
+        self.ceiling = float(values.max())
+        self.per_cell = any(n > 1 for n in values.shape[2:])
+        # Not part of the state_dict: weights that are loaded must not exceed the ceiling.
+        self.register_buffer("values", values.detach().clone(), persistent=False)
+
+    def forward(self, u: Tensor, grid: Grid) -> Tensor:
+        if self.values.dim() == 1:
+            return per_channel(self.values[None], u)
+        if self.values.dim() != u.dim() or any(
+            n not in (1, m) for n, m in zip(self.values.shape, u.shape, strict=True)
+        ):
+            raise PDEConvError(
+                f"FixedCoefficient has values of shape {tuple(self.values.shape)}, which do not broadcast to the "
+                f"state's {tuple(u.shape)}; give one a channel, or one a cell."
+            )
+        return self.values.to(u.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.values.shape)}, ceiling={self.ceiling:g}"
+
+
 class PerChannel(Coefficient):
     """One learned number a channel, κ_c = ceiling · sigmoid(w_c) ∈ (0, ceiling).
 

@@ -31,9 +31,10 @@ class GrayScott(Law):
         kill: Coefficient k, 1/time.
 
     Rate: F + max(v², k) at its largest cell, measured; without a ceiling, as v has none: no interval of v is kept for
-        fields that diffuse at different speeds. So take backward Euler or exact steps of this reaction, which keep what
-        it keeps for every dt, beside those of diffusion: ``Lie(BackwardEuler(diffusion), BackwardEuler(reaction))``;
-        or ``Measured`` explicit ones.
+        fields that diffuse at different speeds. For patterns as the literature has them take explicit steps:
+        ``Measured``, or ``Fixed(n, unchecked=True)`` at a dt of 1 or less for the usual F, k ≤ 0.1. Backward Euler and
+        exact steps keep what the reaction keeps for every dt, which makes a layer safe, but frozen they produce another
+        uv² than they consume: of order 1, they follow the equation for dt well below 1 only.
     Keeps: u, v ≥ 0, and u ≤ 1: u⁺ = (1 − h(F + v²))u + hF and v⁺ = (1 − h(F + k))v + h·uv² have weights ≥ 0 for
         h ≤ 1/rate, and those of u⁺ sum to at most 1. The reaction by itself also keeps the triangle u, v ≥ 0, u + v ≤ 1
         for h ≤ 1/(F + max(1, k)), as u⁺ + v⁺ = (1 − hF)(u + v) + hF − hkv.
@@ -44,11 +45,10 @@ class GrayScott(Law):
         J. E. Pearson. Complex patterns in a simple system. Science 261, 1993.
 
     Example:
-        >>> from pdeconv import BackwardEuler, CFL, Constant, Diffusion, Evolve, Lie, PerChannel, Reaction
-        >>> reaction = Reaction(GrayScott(Constant(0.04), Constant(0.06)))
-        >>> spread = Diffusion(PerChannel(2, ceiling=0.4))
-        >>> layer = Evolve(Lie(BackwardEuler(spread), BackwardEuler(reaction)), duration=4.0, control=CFL())
-        >>> bool((layer(torch.rand(1, 2, 8, 8)) >= 0).all())
+        >>> from pdeconv import Constant, Diffusion, Euler, Evolve, FixedCoefficient, Measured, Reaction
+        >>> spread = Diffusion(FixedCoefficient(torch.tensor([0.16, 0.08])))
+        >>> pattern = Evolve(Euler(spread + Reaction(GrayScott(Constant(0.04), Constant(0.06)))), 40.0, Measured())
+        >>> bool((pattern(torch.rand(1, 2, 8, 8)) >= 0).all())
         True
     """
 

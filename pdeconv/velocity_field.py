@@ -174,10 +174,10 @@ class StreamVelocity(Velocity):
         amplitude = self.ceiling / (2 * steepest)
         faces: list[Tensor | None] = [None] * grid.dims
         for pair, width, conv in zip(self.pairs, self.widths, self.convs, strict=True):
-            extended = u
+            extended = u.to(next(conv.parameters()).dtype)
             for axis, n in zip(grid.axes, width, strict=True):
                 extended = extend_wide(extended, axis, grid.boundary, n // 2)
-            stream = (amplitude * torch.tanh(conv(extended.to(conv.weight.dtype)))).to(u.dtype)
+            stream = (amplitude * torch.tanh(conv(extended))).to(u.dtype)
             for i in pair:
                 stream = odd_at_walls(stream, grid.axes[i], grid.boundary)
             first, second = pair

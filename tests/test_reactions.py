@@ -24,6 +24,7 @@ from pdeconv import (
     Fidelity,
     FitzHughNagumo,
     Fixed,
+    FixedCoefficient,
     GrayScott,
     Grid,
     Heun,
@@ -93,12 +94,8 @@ def test_gray_scott_against_py_pde(boundary, food, catalyst):
     """Three cells and the sum of each field, as py-pde 0.59.0 computes them with DOP853 at a tolerance of 1e-11."""
     x, y = torch.meshgrid(*[torch.arange(8, dtype=torch.float64)] * 2, indexing="ij")
     v = 0.5 * torch.exp(-((x - 3) ** 2 + (y - 2) ** 2) / 4)
-
-    class Spread(Constant):
-        def forward(self, u, grid):
-            return u.new_tensor([0.16, 0.08]).reshape(1, 2, 1, 1)
-
-    equation = Diffusion(Spread(0.16), Grid(boundary=boundary)) + Reaction(GrayScott(Constant(0.04), Constant(0.06)))
+    spread = FixedCoefficient(torch.tensor([0.16, 0.08], dtype=torch.float64))
+    equation = Diffusion(spread, Grid(boundary=boundary)) + Reaction(GrayScott(Constant(0.04), Constant(0.06)))
     after = Evolve(RK4(equation), 20.0, Fixed(200, unchecked=True))(torch.stack((1 - v, v))[None])
     for field, expected in zip(after[0], (food, catalyst), strict=True):
         found = [float(field[0, 0]), float(field[3, 2]), float(field[5, 6]), float(field.sum())]

@@ -15,6 +15,7 @@ from pdeconv import (
     Evolve,
     Fidelity,
     Fixed,
+    FixedCoefficient,
     Grid,
     Law,
     PDEBlock,
@@ -48,6 +49,9 @@ SLIPS = {
     "a tensor for a spacing": (lambda: Grid(spacing=torch.tensor(1.0)), "Grid needs a number"),  # pyright: ignore
     "spacings and dims": (lambda: Grid(spacing=(1.0, 1.0, 1.0), dims=2), "3 spacings for dims=2"),
     "a number for an interval": (lambda: PointwiseNetwork(3, 4, interval=5), r"an interval \(low, high\)"),
+    "numbers of another size": (lambda: FixedCoefficient(torch.ones(1, 1, 5, 5))(U, Grid()), r"shape \(1, 1, 5, 5\)"),
+    "numbers below 0": (lambda: FixedCoefficient(torch.tensor([-1.0])), "at least 0"),
+    "numbers of other channels": (lambda: FixedCoefficient(torch.ones(2))(U, Grid()), "built for 2 channels"),
     "an interval upside down": (lambda: PointwiseNetwork(3, 4, interval=(1.0, 0.0)), "low < high"),
     "an array for a trajectory": (lambda: Evolve(Euler(HEAT), 1.0).trajectory(np.zeros((1, 1, 4, 4))), "got ndarray"),
     "other channels in a block": (lambda: PDEBlock(8)(U), "built for 8 channels, but the state has 3"),
@@ -80,5 +84,6 @@ def test_what_is_no_slip():
     assert operator(lambda v: v, 1.0, keeps=(0.0, 1.0)).keeps == {(0.0, 1.0)}
     assert operator(lambda v: v, 1.0, keeps=["range", "energy"]).keeps == {"range", "energy"}
     assert type("Mine", (Term,), {"keeps": "energy"}).keeps == frozenset({"energy"})
+    assert torch.equal(FixedCoefficient(torch.ones(3))(U, Grid()), torch.ones(1, 3, 1, 1))
     unproven = Evolve(Euler(Diffusion(Undeclared())), 1.0, Fixed(2, unchecked=True))
     assert torch.equal(unproven(U), U)

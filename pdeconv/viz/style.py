@@ -30,8 +30,8 @@ _STYLE: dict[Any, Any] = {
     "ytick.color": QUIET,
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
-    "savefig.dpi": 150,
-    "savefig.facecolor": "white",
+    "figure.dpi": 150,  # kept by the figure, while what savefig reads is the user's own
+    "figure.facecolor": "white",
 }
 
 P = ParamSpec("P")
