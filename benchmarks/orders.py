@@ -25,11 +25,10 @@ import test_discretisations
 import test_moments
 import test_semi_lagrangian
 import test_spatial_order
-import test_symplectic
 import test_temporal_order as temporal
 from catalogue import BOUNDARIES, DIMS, PARTITIONED, REVERSIBLE
 
-from pdeconv import Grid, Momentum, SemiLagrangian
+from pdeconv import Momentum, SemiLagrangian
 
 COLUMNS = ("order in", "method", "measured on", "claimed", "measured")
 TITLE = "Orders, claimed and measured"
@@ -119,10 +118,12 @@ def in_time() -> Iterator[Row]:
         yield Row("time", name, parts, step.order, span(temporal.measured_order_of_splitting(step)))
     order = test_semi_lagrangian.measured_order()
     yield Row("time", "SemiLagrangian", "its characteristics", SemiLagrangian.order, span(order))
-    for name in test_symplectic.OF_ORDER_TWO:
-        claimed, order = REVERSIBLE[name](Grid()).order, test_symplectic.measured_order(name)
+    for name in temporal.OF_ORDER_TWO:
+        claimed, order = REVERSIBLE[name](temporal.GRID).order, temporal.measured_order_of_reversible(name)
         yield Row("time, reversible", name, "u_t = f(v), v_t = g(u)", claimed, span(order))
-    yield Row("time, reversible", "Momentum", "Perona–Malik", Momentum.order, span(test_symplectic.momentum_order()))
+    yield Row(
+        "time, reversible", "Momentum", "Perona–Malik", Momentum.order, span(temporal.measured_order_of_momentum())
+    )
     for name in temporal.STATE_DEPENDENT:
         step = temporal.logistic_step(name)
         claimed, order = temporal.order_if_state_dependent(step), temporal.measured_order_of_logistic(step)

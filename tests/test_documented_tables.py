@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from catalogue import CHANNELS, PARTITIONED, REVERSIBLE, SCHEMES, STEPS
+from catalogue import CHANNELS, PARTITIONED, REVERSIBLE, SCHEMES, STEPS, TERMS
 from test_discretisations import DISCRETISATIONS
 
 from pdeconv import Constant, Decay, Diffusion, Grid, Reaction
@@ -39,3 +39,13 @@ def test_every_measured_order_is_near_the_claimed_one():
             assert float(measured.removeprefix("error below ")) <= 1e-12
         for found in re.findall(r"\d\.\d\d", measured):
             assert float(found) == pytest.approx(int(order), abs=0.3), method
+
+
+def test_every_term_and_step_has_its_compatibility():
+    page, rows = (DOCS / "compatibility.md").read_text(encoding="utf-8"), table("compatibility.md")
+    names = {kind: [cells[1] for cells in rows if cells[0] == kind] for kind in ("term", "step", "reversible step")}
+    assert names == {"term": [*TERMS], "step": [*STEPS], "reversible step": [*REVERSIBLE]}
+    for _, _, *cells in rows:
+        for mark, number in (re.fullmatch(r"([✓✗—])(?: (\d+))?", cell).groups() for cell in cells):  # pyright: ignore
+            assert mark == "✓" or number  # what does not work says why
+            assert number is None or f"\n{number}. " in page

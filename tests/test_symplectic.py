@@ -1,4 +1,4 @@
-"""Laws of steps of (u, v): order, reversal, volume, the energy of waves up to the limit, what a momentum step is."""
+"""Laws of steps of (u, v): reversal, volume, the energy of waves up to the limit, what a momentum step is."""
 
 import copy
 import math
@@ -25,7 +25,6 @@ from torch.func import functional_call
 
 from pdeconv import (
     CFL,
-    RK4,
     Clamp,
     Constant,
     Diffusion,
@@ -39,7 +38,6 @@ from pdeconv import (
     Measured,
     Momentum,
     PDEConvError,
-    PeronaMalik,
     Residual,
     StabilityError,
     Strang,
@@ -48,7 +46,6 @@ from pdeconv import (
     VelocityVerlet,
 )
 from pdeconv.linear import inner_product_weights
-from pdeconv.terms import SumTerm
 
 SYMPLECTIC = (Leapfrog, VelocityVerlet)
 GRID = Grid(boundary="periodic", dims=1)
@@ -62,26 +59,6 @@ def march(step, u, dt, steps):
 
 def reversible(name, grid, dtype=torch.float64):
     return randomise(REVERSIBLE[name](grid).to(dtype), 0.3)
-
-
-@torch.no_grad()
-def measured_order(name):
-    """Against RK4 of the whole equation."""
-    step = REVERSIBLE[name](Grid((0.8, 1.1))).double()
-    whole = SumTerm(part.term for part in step.parts) if isinstance(step, Strang) else step.term
-    u = state(2, channels=2 * CHANNELS)
-    exact = march(RK4(whole), u, 1 / 128, 128)
-    errors = [float((march(step, u, 1 / n, n) - exact).norm()) for n in (8, 16)]
-    return math.log2(errors[0] / errors[1])
-
-
-# Momentum is of order 1; a term that varies in time needs Evolve, which tells it the time.
-OF_ORDER_TWO = [name for name in REVERSIBLE if "Momentum" not in name and "time" not in name]
-
-
-@pytest.mark.parametrize("name", OF_ORDER_TWO)
-def test_order_two(name):
-    assert measured_order(name) == pytest.approx(REVERSIBLE[name](Grid()).order, abs=0.15)
 
 
 @torch.no_grad()
@@ -244,21 +221,6 @@ def test_momentum_is_the_residual_network_of_the_paper():
         v = 0.8 * v + 0.2 * branch(u)
         u = u + v
     assert torch.allclose(together, torch.cat((u, v), 1), atol=1e-14)
-
-
-@torch.no_grad()
-def momentum_order():
-    term = Diffusion(PeronaMalik(CHANNELS, contrast=0.5)).double()
-    u = state(2)
-    exact = march(RK4(term), u, 1 / 64, 64)
-    start = torch.cat((u, torch.zeros_like(u)), 1)
-    step = Momentum(term, retention=0.5)
-    errors = [float((march(step, start, 1 / n, n)[:, :CHANNELS] - exact).norm()) for n in (128, 256)]
-    return math.log2(errors[0] / errors[1])
-
-
-def test_momentum_solves_the_equation_at_order_one():
-    assert momentum_order() == pytest.approx(Momentum.order, abs=0.15)
 
 
 @torch.no_grad()

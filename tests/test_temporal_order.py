@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from catalogue import CHANNELS, PARTITIONED, STEPS, Field, FieldVelocity, can_step, number, randomise
+from catalogue import CHANNELS, PARTITIONED, REVERSIBLE, STEPS, Field, FieldVelocity, can_step, number, randomise, state
 
 from pdeconv import (
     SSPRK3,
@@ -17,7 +17,9 @@ from pdeconv import (
     Heun,
     Lie,
     Logistic,
+    Momentum,
     PerChannel,
+    PeronaMalik,
     Reaction,
     Strang,
 )
@@ -168,3 +170,39 @@ def composition_error():
 
 def test_exact_steps_compose():
     assert composition_error() < 1e-12
+
+
+# Momentum is of order 1; a term that varies in time needs Evolve, which tells it the time.
+OF_ORDER_TWO = [name for name in REVERSIBLE if "Momentum" not in name and "time" not in name]
+
+
+@torch.no_grad()
+def measured_order_of_reversible(name):
+    """Against RK4 of the whole equation."""
+    step = REVERSIBLE[name](GRID).double()
+    whole = SumTerm(part.term for part in step.parts) if isinstance(step, Strang) else step.term
+    u = state(2, channels=2 * CHANNELS)
+    exact = advance(STEPS["RK4"](whole), u, 1.0, 128)
+    errors = [float((advance(step, u, 1.0, n) - exact).norm()) for n in (8, 16)]
+    return math.log2(errors[0] / errors[1])
+
+
+@pytest.mark.parametrize("name", OF_ORDER_TWO)
+def test_order_of_reversible_steps(name):
+    assert measured_order_of_reversible(name) == pytest.approx(REVERSIBLE[name](GRID).order, abs=0.15)
+
+
+@torch.no_grad()
+def measured_order_of_momentum():
+    """With a velocity that starts at 0 and soon follows the slope."""
+    term = Diffusion(PeronaMalik(CHANNELS, contrast=0.5)).double()
+    u = state(2)
+    exact = advance(STEPS["RK4"](term), u, 1.0, 64)
+    start = torch.cat((u, torch.zeros_like(u)), 1)
+    step = Momentum(term, retention=0.5)
+    errors = [float((advance(step, start, 1.0, n)[:, :CHANNELS] - exact).norm()) for n in (128, 256)]
+    return math.log2(errors[0] / errors[1])
+
+
+def test_momentum_solves_the_equation_at_order_one():
+    assert measured_order_of_momentum() == pytest.approx(Momentum.order, abs=0.15)
