@@ -160,16 +160,16 @@ class Q1Elements(Discretisation):
     def symbol(self, modes: Sequence[Tensor], grid: Grid) -> Tensor:
         return _sum(
             [
-                math.prod([1 + other / 6 for other in modes if other is not mode], start=mode / dx**2)
-                for mode, dx in zip(modes, grid.spacings, strict=True)
+                math.prod([1 + other / 6 for j, other in enumerate(modes) if j != i], start=mode / dx**2)
+                for i, (mode, dx) in enumerate(zip(modes, grid.spacings, strict=True))
             ]
         )
 
     def rate(self, grid: Grid) -> float:
         if self._averages(grid):
             return 2 * (2 / 3) ** (grid.dims - 1) * sum(1 / dx**2 for dx in grid.spacings)
-        corners = [torch.tensor(corner) for corner in itertools.product((0.0, -4.0), repeat=grid.dims)]
-        return max(float(-self.symbol(corner.unbind(), grid)) for corner in corners) / 2
+        corners = itertools.product((0.0, -4.0), repeat=grid.dims)  # numbers, as a graph cannot hold a tensor's value
+        return max([-self.symbol(corner, grid) for corner in corners]) / 2  # pyright: ignore
 
     def keeps(self, grid: Grid) -> Keeps:
         return energy_kept(grid) | (range_kept(grid) if self._averages(grid) else NOTHING)
@@ -181,7 +181,7 @@ class Q1Elements(Discretisation):
         stiffness, mass = (-2.0, 1.0), (2 / 3, 1 / 6)  # of a cell itself and of a neighbour
         weights = [
             sum(
-                math.prod(stiffness[far] / dx**2 if i == axis else mass[far] for i, far in enumerate(offset))
+                math.prod([stiffness[far] / dx**2 if i == axis else mass[far] for i, far in enumerate(offset)])
                 for axis, dx in enumerate(grid.spacings)
             )
             for offset in itertools.product((0, 1), repeat=grid.dims)

@@ -81,9 +81,8 @@ def test_exact_on_quadratics():
         assert inner(term(u)(x - 3 * y)).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("condition", [3.0, 100.0])
-def test_order_by_refinement(condition):
-    """Of order 2 for a tensor that turns from cell to cell, whatever its condition number."""
+def measured_order(condition):
+    """For a tensor that turns from cell to cell."""
     errors = []
     for cells in (32, 64, 128):
         grid = Grid(1 / cells, "periodic")
@@ -98,7 +97,13 @@ def test_order_by_refinement(condition):
         )
         u = u.detach()[None, None]
         errors.append(float((AnisotropicDiffusion(tensor, grid)(u)(u)[0, 0] - exact).detach().square().mean().sqrt()))
-    assert math.log2(errors[1] / errors[2]) == pytest.approx(2, abs=0.15)
+    return math.log2(errors[1] / errors[2])
+
+
+@pytest.mark.parametrize("condition", [3.0, 100.0])
+def test_order_by_refinement(condition):
+    """Of order 2 whatever the condition number."""
+    assert measured_order(condition) == pytest.approx(2, abs=0.15)
 
 
 @pytest.mark.parametrize("condition", [3.0, 1e4])

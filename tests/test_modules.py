@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from cases import build_case, each_step
 from catalogue import STEPS, TERMS, build
 from states import BOUNDARIES, CHANNELS, number, state
 
@@ -119,8 +120,17 @@ def test_weights_of_another_dtype_than_the_state(name):
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_autocast(name):
+    check_autocast(BUILDERS[name]().eval(), example(name))
+
+
+@pytest.mark.parametrize(("term_name", "step_name"), each_step())
+def test_autocast_of_steps(term_name, step_name):
+    step, channels = build_case(term_name, step_name, "neumann", 2)
+    check_autocast(Evolve(step.float(), 0.1, Fixed(2, unchecked=True)), torch.rand(2, channels, 5, 6))
+
+
+def check_autocast(module, u):
     """bf16 autocast trains: finite gradients, an output within 5 % of the largest value."""
-    module, u = BUILDERS[name]().eval(), example(name)
     expected = module(u).detach()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = module(u)
