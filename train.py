@@ -61,7 +61,7 @@ def train(config: TrainConfig) -> int:
     with accelerator.local_main_process_first():  # so that only one process downloads
         data = load_data(config.data, config.task, config.seed)
         samples = fingerprint(data)
-    warnings += require_same_data(samples, checkpoint)
+    warnings += require_same_data(samples, checkpoint, config)
     batches = Batches(len(data.train), config.batch_size, config.seed, process, processes)
     total = batches.per_epoch * config.epochs
     require_unfinished(config, checkpoint, total)
@@ -87,8 +87,9 @@ def train(config: TrainConfig) -> int:
     state = TrainingState(model, optimizer.optimizer, average, accelerator)
     position = Position(torch.zeros((), device=device)) if checkpoint is None else state.restore(checkpoint)
     folder, checkpoints = Path(config.run), Path(config.run) / "checkpoints"
-    past = read_metrics(folder / "metrics.jsonl")
-    past = position.look_back(past, steps_present(checkpoints), task.headline, config, batches.per_epoch)
+    saved, past = steps_present(checkpoints), read_metrics(folder / "metrics.jsonl")
+    branches = checkpoint is not None and position.step not in saved
+    past = position.look_back(past, saved, task.headline, config, batches.per_epoch)
     accelerator.wait_for_everyone()  # all have looked into the folder before one writes
     log = None
     if main:
@@ -102,6 +103,9 @@ def train(config: TrainConfig) -> int:
         if content is not None:
             write_checkpoint(checkpoints, content)  # and read back, before older ones go
             prune_checkpoints(checkpoints, position.best_step)
+
+    if branches:
+        save()  # what the first evaluation, or a loss that is not finite, goes back to
 
     display = Display(total, position.step, visible=main)
     for warning in warnings:

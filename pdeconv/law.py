@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pdeconv.coefficient import Coefficient, PerChannel
 from pdeconv.errors import UnsupportedError
 from pdeconv.grid import Grid
-from pdeconv.operator import ENERGY, NOTHING, RANGE_WITH_ZERO, Keeps, as_keeps
+from pdeconv.operator import ENERGY, NOTHING, RANGE_WITH_ZERO, Keeps, check_declared
 from pdeconv.precision import wider_than_half
 
 
@@ -33,8 +33,7 @@ class Law(nn.Module, ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if not isinstance(cls.keeps, property):
-            cls.keeps = as_keeps(cls.__name__, cls.keeps)
+        check_declared(cls)
 
     @abstractmethod
     def forward(self, u: Tensor) -> Tensor:

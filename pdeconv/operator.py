@@ -30,6 +30,13 @@ NOTHING: Keeps = frozenset()
 _NAMED = (RANGE, RANGE_WITH_ZERO, RANGE_WITH_DATA, ENERGY, OWN_ENERGY, DISCRETE_ENERGY)
 
 
+def check_declared(cls: type) -> None:
+    """Turn the ``keeps`` that a class declares into a set, where it is not computed by a property."""
+    declared = vars(cls).get("keeps")
+    if declared is not None and not hasattr(declared, "__get__"):
+        cls.keeps = as_keeps(cls.__name__, declared)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def as_keeps(owner: str, keeps: object) -> Keeps:
     """One invariant, or several in a set or a list, as a set. Raises ``PDEConvError`` for anything else.
 
@@ -38,7 +45,7 @@ def as_keeps(owner: str, keeps: object) -> Keeps:
         (frozenset({'energy'}), frozenset({(0.0, 1.0)}))
     """
     several = isinstance(keeps, Iterable) and not isinstance(keeps, str | tuple)
-    invariants = frozenset(keeps if several else (keeps,))  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
+    invariants = tuple(keeps) if several else (keeps,)  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
     for invariant in invariants:
         if invariant not in _NAMED and not _is_interval(invariant):
             names = ", ".join(repr(name) for name in _NAMED)
@@ -46,7 +53,7 @@ def as_keeps(owner: str, keeps: object) -> Keeps:
                 f"{owner} declares keeps={keeps!r}, but an invariant is one of {names}, or an interval (low, high); "
                 "give one of them, or a set of several."
             )
-    return invariants
+    return frozenset(invariants)  # pyright: ignore[reportReturnType]
 
 
 def _is_interval(invariant: object) -> bool:
@@ -137,8 +144,7 @@ class Operator(ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if not isinstance(cls.keeps, property):
-            cls.keeps = as_keeps(cls.__name__, cls.keeps)
+        check_declared(cls)
 
     @abstractmethod
     def __call__(self, v: Tensor) -> Tensor:

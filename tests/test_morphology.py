@@ -165,6 +165,8 @@ def test_a_shock_filter_sharpens_a_smoothed_step():
         MeanCurvatureMotion(epsilon=1e-3),
         ShockFilter(contrast=1e-5),
         ShockFilter(contrast=0.1),
+        Dilation(),
+        Erosion(),
     ],
     ids=repr,
 )

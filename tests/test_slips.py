@@ -60,6 +60,7 @@ SLIPS = {
     "a number for dt": (lambda: Euler(HEAT)(U, 0.1), r"give dt as torch\.tensor\(0\.1\)"),
     "an invariant that is none": (lambda: operator(lambda v: v, 1.0, keeps="rnge"), "keeps='rnge'"),
     "an interval that is none": (lambda: operator(lambda v: v, 1.0, keeps=(1.0, 0.0)), r"keeps=\(1\.0, 0\.0\)"),
+    "an invariant in two lists": (lambda: operator(lambda v: v, 1.0, keeps=[[0.0, 1.0]]), "an invariant is one of"),
     "a term's invariant": (lambda: type("Mine", (Term,), {"keeps": "rang"}), "Mine declares keeps='rang'"),
     "a coefficient without a ceiling": (lambda: Evolve(Euler(Diffusion(Undeclared())), 1.0), "a ceiling is infinite"),
     "a law without a ceiling": (lambda: Evolve(Euler(Reaction(UndeclaredLaw())), 1.0), "no proven limit"),

@@ -39,7 +39,7 @@ def advanced(u: Tensor, dt: Tensor, weights: tuple[float, ...], slopes: list[Ten
     """u + dt Σ weightᵢ·slopeᵢ, in one pass over memory for each slope; a weight of 0 costs nothing."""
     for weight, slope in zip(weights, slopes, strict=True):
         if weight:
-            u = torch.addcmul(u, dt if weight == 1 else dt * weight, slope)
+            u = torch.addcmul(u, slope, dt if weight == 1 else dt * weight)  # CUDA takes a CPU dt as the last alone
     return u
 
 

@@ -112,7 +112,7 @@ class Eikonal(Operator):
         self.rate = largest(speed) * math.sqrt(sum(1 / dx**2 for dx in grid.spacings))
 
     def __call__(self, v: Tensor) -> Tensor:
-        slope = steepness(v, self.grid, self.rising)
+        slope = steepness(wider_than_half(v), self.grid, self.rising).to(v.dtype)
         return self.speed * slope if self.rising else -self.speed * slope
 
 
@@ -189,13 +189,14 @@ class Shock(Operator):
         self.rate = largest(speed) * math.sqrt(sum(1 / dx**2 for dx in grid.spacings))
 
     def __call__(self, v: Tensor) -> Tensor:
-        squared = torch.zeros((), dtype=v.dtype, device=v.device)
+        wide = wider_than_half(v)
+        squared = torch.zeros((), dtype=wide.dtype, device=v.device)
         for axis in self.grid.axes:
-            slope = gradient(v, axis, self.grid)
+            slope = gradient(wide, axis, self.grid)
             above, below = upper_faces(slope, axis), lower_faces(slope, axis)
             flatter = torch.minimum(above, below).clamp(min=0) - torch.maximum(above, below).clamp(max=0)
             squared = squared + flatter.square()
-        return self.factor * _root(squared)
+        return self.factor * _root(squared).to(v.dtype)
 
 
 class MeanCurvatureMotion(_Morphology):

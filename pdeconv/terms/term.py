@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pdeconv.errors import UnsupportedError, checked_type
 from pdeconv.grid import Grid, common_grid
-from pdeconv.operator import NOTHING, Keeps, Operator, Sum, as_keeps, common, describe
+from pdeconv.operator import NOTHING, Keeps, Operator, Sum, check_declared, common, describe
 
 
 class Term(nn.Module, ABC):
@@ -58,8 +58,7 @@ class Term(nn.Module, ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if not isinstance(cls.keeps, property):
-            cls.keeps = as_keeps(cls.__name__, cls.keeps)
+        check_declared(cls)
 
     @abstractmethod
     def forward(self, u) -> Operator:

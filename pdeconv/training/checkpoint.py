@@ -32,6 +32,12 @@ class CheckpointError(PDEConvError):
     exit_status = 2
 
 
+class FormatError(PDEConvError):
+    """A checkpoint is sound, but of another version's format."""
+
+    exit_status = 2
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """The content of a checkpoint: weights by name, their running average, and the state of the training."""
@@ -129,7 +135,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         if manifest.pop("digest") != digest(manifest):
             raise CheckpointError(f"the checkpoint {folder} is damaged: {name} is not what was written")
         if manifest["format"] != FORMAT:
-            raise CheckpointError(f"{folder} has format {manifest['format']}, this version reads {FORMAT}")
+            raise FormatError(
+                f"the checkpoint {folder} has format {manifest['format']}, and this version reads {FORMAT}: continue "
+                "it with the version that wrote it, or start another --run"
+            )
         name = "model.safetensors"
         model = load_file(folder / name)
         name = "ema.safetensors"
@@ -140,7 +149,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         for part, received in _digests(content).items():
             if manifest["digests"][part] != received:
                 raise CheckpointError(f"the checkpoint {folder} is damaged: the {part} differs from what was written")
-    except CheckpointError:
+    except (CheckpointError, FormatError):
         raise
     except Exception as error:  # a damaged file makes its reader raise almost anything
         raise CheckpointError(f"the checkpoint {folder} is damaged: {name}: {error}") from error
@@ -148,13 +157,20 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def newest_checkpoint(checkpoints: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is sound, and a warning for each newer one that is damaged."""
+    """The newest checkpoint that is sound, and a warning for each newer one that is damaged; None where none is.
+
+    Raises:
+        CheckpointError: there are some, and none is sound: what is left of them is not to be written over.
+        FormatError: the newest is of another version.
+    """
     warnings = []
     for step in reversed(steps_present(checkpoints)):
         try:
             return read_checkpoint(step_folder(checkpoints, step)), warnings
         except CheckpointError as error:
             warnings.append(f"{error}; falling back to the one before")
+    if warnings:
+        raise CheckpointError(f"no checkpoint in {checkpoints} can be read: {warnings[0]}; start another --run")
     return None, warnings
 
 

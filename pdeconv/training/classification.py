@@ -1,5 +1,6 @@
 """Naming the class of an image."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from pdeconv.errors import PDEConvError
@@ -24,7 +25,7 @@ class Classification(Task):
 
     Args:
         classes: their names.
-        label_smoothing: share of the target spread evenly over the classes, 0 to 1.
+        label_smoothing: share of the target spread evenly over the classes, 0 to below 1.
         mixup: parameter of the beta distribution of the mixing weights; 0 for none.
     """
 
@@ -62,16 +63,24 @@ class Classification(Task):
                 "top1": MulticlassAccuracy(count, average="micro"),
                 "top5": MulticlassAccuracy(count, top_k=min(5, count), average="micro"),
                 "confusion": MulticlassConfusionMatrix(count),
+                "loss": MeanMetric(nan_strategy="disable"),
             },
             compute_groups=False,
         )
 
     @torch.no_grad()
     def update(self, metrics: MetricCollection, model: nn.Module, inputs: Tensor, targets: Tensor, index: int) -> None:
-        metrics.update(model(inputs).float(), targets)
+        logits = model(inputs).float()
+        for name in ("top1", "top5", "confusion"):
+            metrics[name].update(logits, targets)
+        metrics["loss"].update(F.cross_entropy(logits, targets, reduction="none"))
 
     def summary(self, metrics: MetricCollection) -> dict[str, float]:
-        return {name: 100 * float(metrics[name].compute()) for name in ("top1", "top5")}
+        loss = float(metrics["loss"].compute())
+        accuracy = {name: 100 * float(metrics[name].compute()) for name in ("top1", "top5")}
+        if not math.isfinite(loss):  # logits that are no numbers have an accuracy all the same
+            accuracy = dict.fromkeys(accuracy, math.nan)
+        return accuracy | {"loss": loss}
 
     @torch.no_grad()
     def pictures(

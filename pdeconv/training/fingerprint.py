@@ -5,14 +5,18 @@ from typing import Any
 import torch
 
 from pdeconv.training.checkpoint import digest
-from pdeconv.training.data import Data
+from pdeconv.training.data import Data, Source
 
 SAMPLES = 8
 
 
 def fingerprint(data: Data) -> dict[str, Any]:
-    """Sizes of the training and the test set, and a digest of some training samples spread over the set."""
-    count = len(data.train)
-    places = torch.arange(min(SAMPLES, count)) * count // min(SAMPLES, count)
-    samples = [data.train.batch(place[None], 0) for place in places] if count else []
-    return {"train": count, "test": len(data.test), "samples": digest(samples)}
+    """Sizes of the training and the test set, and a digest of some samples of each, spread over the set."""
+    sets = {"train": data.train, "test": data.test}
+    return {name: {"count": len(source), "samples": _samples(source)} for name, source in sets.items()}
+
+
+def _samples(source: Source) -> str:
+    count = len(source)
+    places = torch.arange(min(SAMPLES, count)) * count // max(1, min(SAMPLES, count))
+    return digest([source.batch(place[None], 0) for place in places])

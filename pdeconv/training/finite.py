@@ -1,4 +1,4 @@
-"""Noticing a loss that is not finite without waiting for the device, and saying where it came from."""
+"""Noticing a loss or weights that are not finite without waiting for the device, and saying where it came from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class NonFiniteError(PDEConvError):
-    """The loss became infinite or not a number."""
+    """The loss, the weights or the outputs became infinite or not a number."""
 
     exit_status = 1
 
@@ -175,17 +175,17 @@ def require_result(summary: dict[str, float], headline: str, step: int, config: 
     Without this a run that diverges in its last step would end as if it had gone well.
     """
     if not summary[headline] > -math.inf:
-        advice = _advice(Path(config.run), config)
+        advice = _advice(Path(config.run), config, before=step)
         raise NonFiniteError(f"the network's output is not finite on the test set after step {step}; {advice}")
 
 
-def _advice(folder: Path, config: TrainConfig) -> str:
+def _advice(folder: Path, config: TrainConfig, before: float = math.inf) -> str:
     remedies = ["a smaller optimizer.lr"]
     if config.optimizer.clip_norm is None:
         remedies.append("optimizer.clip_norm 1.0")
     if config.precision != "no":
         remedies.append("precision no")
-    saved = steps_present(folder / "checkpoints")
+    saved = [step for step in steps_present(folder / "checkpoints") if step < before]
     branch = f" with --resume {step_folder(folder / 'checkpoints', saved[-1])}" if saved else ""
     return f"try another --run{branch} and {' or '.join(remedies)}"
 

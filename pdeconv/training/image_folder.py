@@ -68,11 +68,12 @@ def load_image_folder(config: DataConfig) -> Data:
     side = round(size * MARGIN)
     train_paths, train_labels = _labelled(root / "train", classes)
     test_paths, test_labels = _labelled(test_folder, classes)
-    fits = (len(train_paths) + len(test_paths)) * 3 * side**2 <= config.memory_gib * 2**30
+    bytes_each = 3 * side**2
 
     def source(paths: list[Path], labels: list[int], change: ZoomAndFlip | CenterCrop) -> LabelledImages:
         files = SquareFiles(tuple(paths), side)
-        pixels = files(torch.arange(len(paths))) if fits else files
+        held = len(paths) if paths is test_paths else len(paths) + len(test_paths)
+        pixels = files(torch.arange(len(paths))) if held * bytes_each <= config.memory_gib * 2**30 else files
         return LabelledImages(pixels, torch.tensor(labels), 255.0, STATISTICS, change, config.workers)
 
     change = ZoomAndFlip(size) if config.augment else CenterCrop(size)

@@ -1,11 +1,12 @@
 """SIGTERM and Ctrl-C: noted, and acted on between two steps; or at once, where nothing would be lost."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class InterruptError(Exception):
+class InterruptError(BaseException):  # not an Exception, which a compiler or a data loader may take for its own
     """A signal came while it was to be acted on at once."""
 
 
@@ -15,11 +16,12 @@ class Interrupt:
     def __init__(self) -> None:
         self.signal = 0
         self._at_once = False
+        self._process = os.getpid()
 
     def note(self, number: int) -> None:
         """Take in a signal."""
         self.signal = number
-        if self._at_once:
+        if self._at_once and os.getpid() == self._process:  # Ctrl-C reaches forked data workers too: they go on
             raise InterruptError
 
     @contextmanager

@@ -122,19 +122,26 @@ def _require_same(config: TrainConfig, saved: dict[str, Any], free: set[str]) ->
     raise PDEConvError(f"cannot resume with another configuration: {changes}; {advice}")
 
 
-def require_same_data(found: dict[str, Any], checkpoint: Checkpoint | None) -> list[str]:
+def require_same_data(found: dict[str, Any], checkpoint: Checkpoint | None, config: TrainConfig) -> list[str]:
     """Compare the ``fingerprint`` of the data with that of a checkpoint; returns warnings.
 
     Raises:
-        PDEConvError: the number of training samples differs, and with it the steps of an epoch.
+        PDEConvError: the number of training samples differs, and with it the steps of an epoch; or the test images do,
+            in the run of the checkpoint itself.
     """
+    own = checkpoint is not None and step_folder(Path(config.run) / "checkpoints", checkpoint.step).exists()
     known = found if checkpoint is None else checkpoint.training["data"]
-    if found["train"] != known["train"]:
+    if found["train"]["count"] != known["train"]["count"]:
         raise PDEConvError(
-            f"cannot resume with other data: the checkpoint saw {known['train']} training samples an epoch, "
-            f"now there are {found['train']}; give the old data, or start another --run"
+            f"cannot resume with other data: the checkpoint saw {known['train']['count']} training samples an epoch, "
+            f"now there are {found['train']['count']}; give the old data, or start another --run"
         )
-    return [] if found == known else ["the images are not those that the checkpoint was trained and tested on"]
+    if found["test"] != known["test"] and own:
+        raise PDEConvError(
+            "cannot resume with other test images, as results would not compare; give the old ones, or branch off: "
+            "--resume CHECKPOINT with another --run"
+        )
+    return [] if found["train"] == known["train"] else ["the training images are not those that the checkpoint saw"]
 
 
 def require_unfinished(config: TrainConfig, checkpoint: Checkpoint | None, total: int) -> None:

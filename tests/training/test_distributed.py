@@ -29,15 +29,8 @@ def assert_same_to_rounding(one: Path, two: Path) -> None:
 
 def test_torchrun_gives_the_same_metrics_as_one_process(tmp_path):
     program = Path(__file__).with_name("toy_run.py")
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        "--",
-    ]  # as the README has it
+    # As the README has it: the -- keeps torchrun from reading --run as its own.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--"]
     command = [*launch, str(program), "--run", str(tmp_path / "two"), *PLAIN]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """A run killed at any moment and resumed ends as if it had not been killed."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 from toy_run import ToyRun, run_toy, wait_for
 
-from pdeconv.training.checkpoint import read_checkpoint, steps_present
+from pdeconv.training.checkpoint import digest, read_checkpoint, steps_present
+from pdeconv.training.interrupt import InterruptError, noted_interrupts
 from pdeconv.training.metrics_log import read_metrics
 
 EVERY = ("--checkpoint_every", "3", "--resume", "auto")
@@ -141,6 +143,34 @@ def test_a_branch_may_learn_otherwise_and_longer(whole, tmp_path):
     assert outcome.status == 2 and "seed (was 0, now 4)" in outcome.text
 
 
+def test_a_branch_that_gets_worse_keeps_where_it_came_from(whole, tmp_path):
+    newest = max((whole[0] / "checkpoints").glob("step_*"))
+    options = ("--epochs", "6", "--optimizer.lr", "3", "--optimizer.schedule", "constant")
+    outcome = run_toy(tmp_path / "worse", "--resume", str(newest), *options)
+    assert outcome.status == 0, outcome.text
+    results = {
+        line["step"]: line["psnr"] for line in read_metrics(tmp_path / "worse" / "metrics.jsonl") if "psnr" in line
+    }
+    assert results[15] == max(results.values()) and len(results) == 4
+    best = read_checkpoint(tmp_path / "worse" / "checkpoints" / "best")
+    assert best.step == 15 and digest(best.model) == digest(read_checkpoint(newest).model)
+
+
+def test_checkpoints_that_cannot_be_read_are_not_written_over(whole, tmp_path):
+    for name, spoil in (("format", None), ("damaged", b"")):
+        run = tmp_path / name
+        shutil.copytree(whole[0], run, symlinks=True)
+        for path in (run / "checkpoints").glob("step_*/manifest.json"):
+            manifest = json.loads(path.read_text())
+            manifest = {key: value for key, value in manifest.items() if key != "digest"} | {"format": 1}
+            path.write_bytes(json.dumps(manifest | {"digest": digest(manifest)}).encode() if spoil is None else spoil)
+        before = sorted(path.name for path in (run / "checkpoints").iterdir())
+        outcome = run_toy(run, *EVERY)
+        assert outcome.status == 2 and outcome.text.count("\n") == 1 and "start another --run" in outcome.text
+        assert ("has format 1" in outcome.text) == (spoil is None)
+        assert sorted(path.name for path in (run / "checkpoints").iterdir()) == before
+
+
 def test_a_run_folder_is_no_checkpoint(whole, tmp_path):
     for path in (whole[0], whole[0] / "checkpoints"):
         outcome = run_toy(tmp_path / "run", "--resume", str(path))
@@ -153,7 +183,9 @@ def test_other_data_is_noticed(whole, tmp_path):
     outcome = run_toy(run, *EVERY, TOY_TRAINING="39")
     assert outcome.status == 2 and "saw 40 training samples an epoch, now there are 39" in outcome.text
     outcome = run_toy(run, *EVERY, TOY_BAD_SAMPLE="5")
-    assert outcome.status == 0 and "warning: the images are not those" in outcome.text
+    assert outcome.status == 0 and "warning: the training images are not those" in outcome.text
+    outcome = run_toy(run, *EVERY, TOY_TESTS="6")
+    assert outcome.status == 2 and "other test images" in outcome.text
 
 
 def test_a_run_that_cannot_be_written_is_refused_early(tmp_path):
@@ -178,6 +210,17 @@ def test_the_saved_configuration_reruns_as_it_is(whole, tmp_path):
     run = tmp_path / "again"
     assert run_toy(run, "--config", str(whole[0] / "config.yaml"), "--run", str(run)).status == 0
     assert without_times(run) == without_times(whole[0])
+
+
+def test_a_signal_in_a_forked_worker_is_the_main_process_own_matter():
+    with noted_interrupts() as interrupt, pytest.raises(InterruptError), interrupt.acting_at_once():
+        child = os.fork()
+        if not child:
+            os.kill(os.getpid(), signal.SIGINT)
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        os.kill(os.getpid(), signal.SIGINT)
+    assert interrupt.signal == signal.SIGINT and not issubclass(InterruptError, Exception)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -192,6 +192,14 @@ def test_mixup_weights_follow_the_beta_distribution() -> None:
     assert weight.var().item() == pytest.approx(0.25 / 2, abs=0.01)
 
 
+def test_a_classifier_whose_logits_are_no_numbers_has_no_accuracy() -> None:
+    """Else one that diverged in its last step would end as if it had gone well: NaN is the largest of NaNs."""
+    task = Classification(("a", "b"))
+    metrics = task.metrics()
+    task.update(metrics, nn.Identity(), torch.full((4, 2), torch.nan), torch.tensor([0, 1, 0, 1]), 0)
+    assert math.isnan(task.summary(metrics)[task.headline])
+
+
 def test_classification_metrics_by_hand() -> None:
     logits = torch.tensor([[3.0, 2, 1, 0, -1, -2], [3, 2, 1, 0, -1, -2], [3, 2, 1, 0, -1, -2], [0, 1, 2, 3, 4, 5]])
     targets = torch.tensor([0, 4, 5, 5])
@@ -199,7 +207,8 @@ def test_classification_metrics_by_hand() -> None:
     metrics = task.metrics()
     task.update(metrics, nn.Identity(), logits[:3], targets[:3], 0)
     task.update(metrics, nn.Identity(), logits[3:], targets[3:], 3)
-    assert task.summary(metrics) == pytest.approx({"top1": 50, "top5": 75})
+    loss = float(F.cross_entropy(logits, targets))
+    assert task.summary(metrics) == pytest.approx({"top1": 50, "top5": 75, "loss": loss}, rel=1e-5)
     confusion = metrics["confusion"].compute()
     assert confusion.sum() == 4 and confusion[4, 0] == confusion[5, 0] == confusion[5, 5] == 1
     assert Classification("ab").metrics()["top5"].top_k == 2
