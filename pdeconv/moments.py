@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from functools import lru_cache
 
 import torch
@@ -60,7 +59,6 @@ def kernel_from_moments(moments: Tensor, spacings: Sequence[float]) -> Tensor:
     return moments
 
 
-@torch.compiler.assume_constant_result
 def moment_matrix(width: int) -> Rows:
     """M with m = M q for ``width`` taps at spacing 1: rows α, columns k.
 
@@ -68,26 +66,28 @@ def moment_matrix(width: int) -> Rows:
         >>> moment_matrix(3)
         ((1.0, 1.0, 1.0), (-1.0, 0.0, 1.0), (0.5, 0.0, 0.5))
     """
-    return tuple(tuple(float(entry) for entry in row) for row in _exact_matrix(width))
+    return tuple(tuple(k**order / math.factorial(order) for k in _taps(width)) for order in range(width))
 
 
-@torch.compiler.assume_constant_result
 def inverse_moment_matrix(width: int) -> Rows:
-    """M⁻¹, by elimination in fractions: each entry is the nearest float.
+    """M⁻¹: in row k and column α, α! times the coefficient of x^α in the polynomial that is 1 at k, 0 at other taps.
+
+    A quotient of whole numbers, so that each entry is the nearest float.
 
     Example:
         >>> inverse_moment_matrix(3)
         ((0.0, -0.5, 1.0), (1.0, 0.0, -2.0), (0.0, 0.5, 1.0))
     """
-    rows = [[*row, *(Fraction(int(i == j)) for j in range(width))] for i, row in enumerate(_exact_matrix(width))]
-    for column in range(width):
-        pivot = next(i for i in range(column, width) if rows[i][column])
-        rows[column], rows[pivot] = rows[pivot], rows[column]
-        rows[column] = [entry / rows[column][column] for entry in rows[column]]
-        for i in range(width):
-            if i != column:
-                rows[i] = [a - rows[i][column] * b for a, b in zip(rows[i], rows[column], strict=True)]
-    return tuple(tuple(float(entry) for entry in row[width:]) for row in rows)
+    rows = []
+    for k in _taps(width):
+        coefficients, scale = [1], 1
+        for other in _taps(width):
+            if other != k:  # times (x − other) / (k − other)
+                shifted, scaled = [0, *coefficients], [-other * c for c in coefficients]
+                coefficients = [a + b for a, b in zip(shifted, [*scaled, 0], strict=True)]
+                scale *= k - other
+        rows.append(tuple(math.factorial(order) * c / scale + 0.0 for order, c in enumerate(coefficients)))
+    return tuple(rows)
 
 
 def constrained(derivative: Sequence[int], accuracy: int, width: int, device: torch.device | None = None) -> Tensor:
@@ -112,9 +112,8 @@ def constrained(derivative: Sequence[int], accuracy: int, width: int, device: to
     return total < sum(derivative) + accuracy
 
 
-def _exact_matrix(width: int) -> list[list[Fraction]]:
-    taps = range(-(width // 2), width // 2 + 1)
-    return [[Fraction(k**order, math.factorial(order)) for k in taps] for order in range(width)]
+def _taps(width: int) -> range:
+    return range(-(width // 2), width // 2 + 1)
 
 
 def _check(owner: str, values: Tensor, dims: int) -> None:

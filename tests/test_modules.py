@@ -3,6 +3,8 @@
 import copy
 import io
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -230,3 +232,13 @@ def test_channels_last_gives_the_same():
     for name in ("block", "adr_classifier"):
         module, u = BUILDERS[name]().eval(), example(name)
         assert torch.allclose(module(u.contiguous(memory_format=torch.channels_last)), module(u), atol=1e-5)
+
+
+def test_importing_costs_hardly_more_than_torch():
+    """What is slow to import waits until it is needed: the compiler alone takes a second."""
+    program = "import sys, torch; before = {*sys.modules}; import pdeconv; print(*{*sys.modules} - before)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    imported = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "pdeconv" in imported
+    assert not imported & {"matplotlib", "scipy", "skimage", "sklearn", "torchvision", "accelerate", "jsonargparse"}
+    assert not [name for name in done.stdout.split() if name.startswith(("torch._dynamo", "torch._inductor", "sympy"))]
