@@ -37,6 +37,7 @@ from pdeconv.training.progress import Display
 from pdeconv.training.run_folder import (
     as_plain,
     find_start,
+    is_branch,
     prepare_folder,
     require_same_data,
     require_unfinished,
@@ -87,9 +88,8 @@ def train(config: TrainConfig) -> int:
     state = TrainingState(model, optimizer.optimizer, average, accelerator)
     position = Position(torch.zeros((), device=device)) if checkpoint is None else state.restore(checkpoint)
     folder, checkpoints = Path(config.run), Path(config.run) / "checkpoints"
-    saved, past = steps_present(checkpoints), read_metrics(folder / "metrics.jsonl")
-    branches = checkpoint is not None and position.step not in saved
-    past = position.look_back(past, saved, task.headline, config, batches.per_epoch)
+    branches, past = is_branch(config, checkpoint), read_metrics(folder / "metrics.jsonl")
+    past = position.look_back(past, steps_present(checkpoints), task.headline, config, batches.per_epoch)
     accelerator.wait_for_everyone()  # all have looked into the folder before one writes
     log = None
     if main:

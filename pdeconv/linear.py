@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -249,6 +249,31 @@ def implicit_solve(
         tensor(-0.0625)
     """
     return _ImplicitSolve.apply(matvec, weights, b, *parameters)  # pyright: ignore[reportReturnType]
+
+
+def solve_balance(
+    b: Tensor,
+    dt: Tensor,
+    balance: Callable[[Tensor, Sequence[Tensor], Grid], Tensor],
+    weights: Sequence[Tensor],
+    grid: Grid,
+) -> Tensor:
+    """The v with v − dt·balance(v) = b, for a symmetric exchange between cells of given weights.
+
+    Args:
+        b: Right-hand side (B, C, *S).
+        dt: () or (B,).
+        balance: (v, weights, grid) ↦ what each cell gains.
+        weights: Of the exchanges, ≥ 0.
+        grid: Whose boundary decides in which inner product it is symmetric.
+    """
+    wide = b.to(torch.promote_types(b.dtype, torch.float32))  # inner products need more than half precision
+
+    def implicit(v: Tensor, dt: Tensor, *weights: Tensor) -> Tensor:
+        return v - dt * balance(v, weights, grid)
+
+    parameters = (per_sample(dt, wide), *weights)
+    return implicit_solve(implicit, wide, parameters, inner_product_weights(wide, grid)).to(b.dtype)
 
 
 class _ImplicitSolve(torch.autograd.Function):

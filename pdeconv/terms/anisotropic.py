@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from pdeconv.diffusion_tensor import DiffusionTensor
 from pdeconv.discretisation import energy_kept
 from pdeconv.errors import PDEConvError, checked_type
 from pdeconv.grid import Grid, checked_grid
-from pdeconv.linear import implicit_solve, inner_product_weights
-from pdeconv.operator import NOTHING, Operator, largest, per_sample, range_kept
+from pdeconv.linear import solve_balance
+from pdeconv.operator import NOTHING, Operator, largest, range_kept
 from pdeconv.stencil import difference, extend, face_mean, lower_faces, odd_at_walls, upper_faces
 from pdeconv.terms.term import Term
 
@@ -52,6 +51,7 @@ class AnisotropicDiffusion(Term):
         PDEConvError: On a grid of one or three axes; on one it is Diffusion.
 
     Example:
+        >>> import torch
         >>> from pdeconv import CFL, CoherenceEnhancing, Euler, Evolve
         >>> flow = Evolve(Euler(AnisotropicDiffusion(CoherenceEnhancing(channels=1))), duration=2.0, control=CFL(0.9))
         >>> flow.steps, flow(torch.rand(1, 1, 16, 16)).shape
@@ -130,20 +130,16 @@ class TensorDiffusion(Operator):
             (crossing + b) / 2,
             (crossing - b) / 2,
         )
-        self.rate = largest(_outflow([exchange.abs() for exchange in self.exchanges], self.grid))
+
+    @property
+    def rate(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return largest(_outflow([exchange.abs() for exchange in self.exchanges], self.grid))
 
     def __call__(self, v: Tensor) -> Tensor:
         return _balance(v, self.exchanges, self.grid)
 
     def solve(self, b: Tensor, dt: Tensor) -> Tensor:
-        wide = b.to(torch.promote_types(b.dtype, torch.float32))  # inner products need more than half precision
-        grid = self.grid
-
-        def implicit(v: Tensor, dt: Tensor, *exchanges: Tensor) -> Tensor:
-            return v - dt * _balance(v, exchanges, grid)
-
-        parameters = (per_sample(dt, wide), *self.exchanges)
-        return implicit_solve(implicit, wide, parameters, inner_product_weights(wide, grid)).to(b.dtype)
+        return solve_balance(b, dt, _balance, self.exchanges, self.grid)
 
 
 def _balance(v: Tensor, exchanges: Sequence[Tensor], grid: Grid) -> Tensor:

@@ -11,7 +11,7 @@ from pdeconv.coefficient import Coefficient, FaceCoefficient
 from pdeconv.discretisation import Discretisation, SecondOrder
 from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
 from pdeconv.grid import Grid, checked_grid
-from pdeconv.linear import implicit_solve, inner_product_weights, map_modes
+from pdeconv.linear import map_modes, solve_balance
 from pdeconv.operator import Keeps, Operator, SpectralOperator, largest, per_sample
 from pdeconv.stencil import divergence, extend, face_mean, gradient, lower_faces, upper_faces
 from pdeconv.terms.term import Term
@@ -166,14 +166,7 @@ class VariableDiffusion(Operator):
         return _flux_balance(v, self.conductances, self.grid)
 
     def solve(self, b: Tensor, dt: Tensor) -> Tensor:
-        wide = b.to(torch.promote_types(b.dtype, torch.float32))  # inner products need more than half precision
-        grid = self.grid
-
-        def implicit(v: Tensor, dt: Tensor, *conductances: Tensor) -> Tensor:
-            return v - dt * _flux_balance(v, conductances, grid)
-
-        parameters = (per_sample(dt, wide), *self.conductances)
-        return implicit_solve(implicit, wide, parameters, inner_product_weights(wide, grid)).to(b.dtype)
+        return solve_balance(b, dt, _flux_balance, self.conductances, self.grid)
 
     @property
     def axes(self) -> tuple[Operator, ...]:

@@ -250,10 +250,13 @@ class CurvatureMotion(Operator):
         self.grid, self.keeps, self.reach = grid, range_kept(grid), speed * slope
         beyond = grid.coefficient_boundary
         self.conductances = [1 / face_mean(extend(slope, axis, beyond), axis) for axis in grid.axes]
-        outflow = torch.zeros((), dtype=slope.dtype, device=slope.device)
-        for conductance, axis, dx in zip(self.conductances, grid.axes, grid.spacings, strict=True):
+
+    @property
+    def rate(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        outflow = torch.zeros((), dtype=self.reach.dtype, device=self.reach.device)
+        for conductance, axis, dx in zip(self.conductances, self.grid.axes, self.grid.spacings, strict=True):
             outflow = outflow + (lower_faces(conductance, axis) + upper_faces(conductance, axis)) / dx**2
-        self.rate = (self.reach * outflow).flatten(1).amax(1)
+        return (self.reach * outflow).flatten(1).amax(1)
 
     def __call__(self, v: Tensor) -> Tensor:
         parts = [

@@ -122,6 +122,11 @@ def _require_same(config: TrainConfig, saved: dict[str, Any], free: set[str]) ->
     raise PDEConvError(f"cannot resume with another configuration: {changes}; {advice}")
 
 
+def is_branch(config: TrainConfig, checkpoint: Checkpoint | None) -> bool:
+    """Whether a run starts from a checkpoint that lies in the folder of another."""
+    return checkpoint is not None and not step_folder(Path(config.run) / "checkpoints", checkpoint.step).exists()
+
+
 def require_same_data(found: dict[str, Any], checkpoint: Checkpoint | None, config: TrainConfig) -> list[str]:
     """Compare the ``fingerprint`` of the data with that of a checkpoint; returns warnings.
 
@@ -129,14 +134,13 @@ def require_same_data(found: dict[str, Any], checkpoint: Checkpoint | None, conf
         PDEConvError: the number of training samples differs, and with it the steps of an epoch; or the test images do,
             in the run of the checkpoint itself.
     """
-    own = checkpoint is not None and step_folder(Path(config.run) / "checkpoints", checkpoint.step).exists()
     known = found if checkpoint is None else checkpoint.training["data"]
     if found["train"]["count"] != known["train"]["count"]:
         raise PDEConvError(
             f"cannot resume with other data: the checkpoint saw {known['train']['count']} training samples an epoch, "
             f"now there are {found['train']['count']}; give the old data, or start another --run"
         )
-    if found["test"] != known["test"] and own:
+    if found["test"] != known["test"] and not is_branch(config, checkpoint):
         raise PDEConvError(
             "cannot resume with other test images, as results would not compare; give the old ones, or branch off: "
             "--resume CHECKPOINT with another --run"
@@ -146,9 +150,7 @@ def require_same_data(found: dict[str, Any], checkpoint: Checkpoint | None, conf
 
 def require_unfinished(config: TrainConfig, checkpoint: Checkpoint | None, total: int) -> None:
     """Refuse to branch off from the end of a finished run with nothing left to train."""
-    if checkpoint is None or checkpoint.step < total:
-        return
-    if not step_folder(Path(config.run) / "checkpoints", checkpoint.step).exists():
+    if checkpoint is not None and checkpoint.step >= total and is_branch(config, checkpoint):
         raise PDEConvError(
             f"nothing to train: the checkpoint of step {checkpoint.step} is the end of {config.epochs} epochs; "
             "raise --epochs, or measure it with evaluate.py"
