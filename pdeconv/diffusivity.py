@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pdeconv.coefficient import Coefficient, initial_logit, per_channel
+from pdeconv.depthwise import DepthwiseEquation, one_a_channel
 from pdeconv.errors import checked_count, checked_number
 from pdeconv.grid import Grid
 from pdeconv.influence import RationalInfluence
@@ -59,6 +60,15 @@ class EdgeStopping(Coefficient):
         highest = per_channel(self.ceiling * torch.sigmoid(self.weight[None]), wide)
         # Autocast may have made the profile wider.
         return (highest * self.profile(squared_gradient(wide * sharpness, grid))).to(u.dtype)
+
+    def depthwise(self, u: Tensor) -> DepthwiseEquation | None:
+        """Diffusion with this diffusivity, for the native kernel; None for a profile that it does not know."""
+        name = _NATIVE.get(type(self).profile)
+        if name is None or type(self).forward is not EdgeStopping.forward:
+            return None
+        kappa = one_a_channel(per_channel(self.ceiling * torch.sigmoid(self.weight[None]), u), u.shape[1])
+        sharpness = one_a_channel(per_channel(torch.exp(-self.log_contrast[None]), u), u.shape[1])
+        return DepthwiseEquation(kappa, sharpness, name)
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, ceiling={self.ceiling:g}"
@@ -135,6 +145,12 @@ class Charbonnier(EdgeStopping):
     def profile(self, squared: Tensor) -> Tensor:
         return torch.rsqrt(1 + squared)
 
+
+_NATIVE = {
+    PeronaMalik.profile: "rational",
+    Exponential.profile: "exponential",
+    Charbonnier.profile: "charbonnier",
+}
 
 _WEICKERT = 3.31488  # where the flux s·g(s²) is largest at s = 1
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pdeconv.coefficient import Coefficient, PerChannel
+from pdeconv.depthwise import one_a_channel
 from pdeconv.errors import UnsupportedError
 from pdeconv.grid import Grid
 from pdeconv.operator import ENERGY, NOTHING, RANGE_WITH_ZERO, Keeps, check_declared
@@ -34,6 +35,8 @@ class Law(nn.Module, ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         check_declared(cls)
+        if ("forward" in vars(cls) or "source" in vars(cls)) and "polynomial" not in vars(cls):
+            cls.polynomial = Law.polynomial  # another law than the one that it inherits
 
     @abstractmethod
     def forward(self, u: Tensor) -> Tensor:
@@ -49,6 +52,10 @@ class Law(nn.Module, ABC):
         Raises ``UnsupportedError`` where it has no closed form, or none that is known here.
         """
         raise UnsupportedError(f"{type(self).__name__} has no solution in closed form; step it by Heun or SSPRK3.")
+
+    def polynomial(self, u: Tensor) -> Tensor | None:
+        """a₀, a₁, a₂ (C, 3) of each channel where a(u) = a₀ + a₁u + a₂u² and b = 0; None for any other law."""
+        return None
 
     def rate(self, u: Tensor) -> Tensor:
         """The operator's rate at ``u``, () or (B,): the ceiling, where nothing sharper is known."""
@@ -79,6 +86,9 @@ class Decay(Law):
 
     def forward(self, u: Tensor) -> Tensor:
         return -self.strength(u, Grid(dims=u.dim() - 2))
+
+    def polynomial(self, u: Tensor) -> Tensor | None:
+        return _times(self.strength, u, (-1.0, 0.0, 0.0))
 
 
 class Logistic(Law):
@@ -111,6 +121,9 @@ class Logistic(Law):
 
     def forward(self, u: Tensor) -> Tensor:
         return self.strength(u, Grid(dims=u.dim() - 2)) * (1 - u)
+
+    def polynomial(self, u: Tensor) -> Tensor | None:
+        return _times(self.strength, u, (1.0, -1.0, 0.0))
 
     def solution(self, u: Tensor, dt: Tensor) -> Tensor:
         wide = wider_than_half(u)
@@ -149,10 +162,21 @@ class Bistable(Law):
     def forward(self, u: Tensor) -> Tensor:
         return self.strength(u, Grid(dims=u.dim() - 2)) * (1 - u.square())
 
+    def polynomial(self, u: Tensor) -> Tensor | None:
+        return _times(self.strength, u, (1.0, 0.0, -1.0))
+
     def solution(self, u: Tensor, dt: Tensor) -> Tensor:
         wide = wider_than_half(u)
         squared, remaining = wide.square(), _remaining(2 * dt * self.strength(wide, Grid(dims=u.dim() - 2)))
         return (wide * torch.rsqrt(squared + (1 - squared) * remaining)).to(u.dtype)
+
+
+def _times(strength: Coefficient, u: Tensor, weights: tuple[float, float, float]) -> Tensor | None:
+    """The polynomial s·weights, where the strength s is one number a channel."""
+    if strength.depends_on_state or strength.per_cell:
+        return None
+    each = one_a_channel(strength(u, Grid(dims=u.dim() - 2)), u.shape[1])
+    return None if each is None else torch.stack([each * weight for weight in weights], 1)
 
 
 def _remaining(exponent: Tensor) -> Tensor:

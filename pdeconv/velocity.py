@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pdeconv.coefficient import Coefficient, check_channels, per_channel
+from pdeconv.depthwise import DepthwiseEquation
 from pdeconv.errors import PDEConvError, checked_count, checked_number
 from pdeconv.grid import Grid
 from pdeconv.stencil import extend, face_mean, odd_at_walls
@@ -29,6 +30,17 @@ class Velocity(Coefficient):
             component = component.expand(-1, -1, *u.shape[2:])
             faces.append(odd_at_walls(face_mean(extend(component, axis, beyond), axis), axis, grid.boundary))
         return tuple(faces)
+
+
+    def depthwise(self, u: Tensor, grid: Grid) -> DepthwiseEquation | None:
+        """Upwind advection with this velocity, for the native kernel; None for one that it does not know."""
+        if self.depends_on_state or self.per_cell:
+            return None
+        velocity = checked_velocity(self(u, grid), grid)
+        if velocity.shape[0] != 1 or any(n != 1 for n in velocity.shape[3:]) or velocity.shape[2] not in (1, u.shape[1]):
+            return None
+        each = velocity.flatten(1).reshape(grid.dims, -1).expand(grid.dims, u.shape[1]).T
+        return DepthwiseEquation(velocity=each if grid.dims == 2 else nn.functional.pad(each, (2 - grid.dims, 0)))
 
 
 def check_dims(velocity: Velocity, dims: int, grid: Grid) -> None:
@@ -190,6 +202,18 @@ class ConvVelocity(Velocity):
             extended = extend(extended, axis, grid.boundary, self.radius)
         velocity = self.ceiling * torch.tanh(self.conv(extended.to(self.conv.weight.dtype)).to(u.dtype))
         return velocity.unflatten(1, (-1, self.dims)).transpose(1, 2)
+
+    def depthwise(self, u: Tensor, grid: Grid) -> DepthwiseEquation | None:
+        if self.radius != 1 or grid.dims > 2 or type(self).forward is not ConvVelocity.forward:
+            return None
+        check_channels(self.conv.in_channels, u)
+        check_dims(self, self.dims, grid)
+        taps = self.conv.weight.reshape(-1, self.dims, 3**self.dims)
+        bias = self.conv.bias
+        bias = taps.new_zeros(taps.shape[:2]) if bias is None else bias.reshape(-1, self.dims)
+        if self.dims == 1:  # along the columns of a single row
+            taps, bias = nn.functional.pad(taps, (3, 3, 1, 0)), nn.functional.pad(bias, (1, 0))
+        return DepthwiseEquation(conv=taps, bias=bias, ceiling=self.ceiling)
 
     def extra_repr(self) -> str:
         return f"ceiling={self.ceiling:g}"

@@ -7,6 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pdeconv.grid import Grid
+from pdeconv.native.march import can_march, has_hooks, march
 from pdeconv.operator import ENERGY, Keeps, per_sample
 from pdeconv.steps.step import SingleTermStep
 
@@ -17,12 +19,27 @@ class RungeKutta(SingleTermStep):
     Attributes:
         a: Rows of the tableau below its diagonal, from the second stage on.
         b: Weights of the stages.
+        convex: αᵢ of the stages as means with forward Euler steps, vᵢ₊₁ = αᵢu + (1 − αᵢ)(vᵢ + dt·A(vᵢ)vᵢ), where they
+            are of that form: so the native kernel takes them.
     """
 
     a: ClassVar[tuple[tuple[float, ...], ...]]
     b: ClassVar[tuple[float, ...]]
+    convex: ClassVar[tuple[float, ...] | None] = None
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
+        return self.repeat(u, dt, 1)
+
+    def repeat(self, u: Tensor, dt: Tensor, count: int) -> Tensor:
+        if self.convex is not None and can_march(u, dt) and not has_hooks(self):
+            equation = self.term.depthwise(u)
+            if equation is not None:
+                return march(u, dt, equation, self.term.grid or Grid(dims=u.dim() - 2), self.convex, count)
+        for _ in range(count):
+            u = self._plain(u, dt)
+        return u
+
+    def _plain(self, u: Tensor, dt: Tensor) -> Tensor:
         dt = per_sample(dt, u)
         return advanced(u, dt, self.b, self.slopes(u, dt, self.term(u)(u)))
 
@@ -60,6 +77,7 @@ class Euler(RungeKutta):
     """
 
     order, strength, a, b = 1, 1.0, (), (1.0,)
+    convex = (0.0,)
 
 
 class Heun(RungeKutta):
@@ -79,6 +97,7 @@ class Heun(RungeKutta):
     """
 
     order, strength, a, b = 2, 1.0, ((1.0,),), (1 / 2, 1 / 2)
+    convex = (0.0, 1 / 2)
 
 
 class SSPRK3(RungeKutta):
@@ -98,6 +117,7 @@ class SSPRK3(RungeKutta):
     """
 
     order, strength, a, b = 3, 1.0, ((1.0,), (1 / 4, 1 / 4)), (1 / 6, 1 / 6, 2 / 3)
+    convex = (0.0, 3 / 4, 1 / 3)
 
 
 class SSPRK34(RungeKutta):

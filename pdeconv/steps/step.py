@@ -28,6 +28,12 @@ class Step(nn.Module, ABC):
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         """The state after dt; ``dt`` is () or, a step for each sample, (B,)."""
 
+    def repeat(self, u: Tensor, dt: Tensor, count: int) -> Tensor:
+        """The state after ``count`` steps of the same dt."""
+        for _ in range(count):
+            u = self(u, dt)
+        return u
+
     @abstractmethod
     def limit(self, u: Tensor) -> Tensor:
         """Largest safe dt at the state ``u``, () or (B,), from the rate measured there.

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from pdeconv.advection_scheme import AdvectionScheme, Upwind
 from pdeconv.coefficient import Coefficient
+from pdeconv.depthwise import DepthwiseEquation
 from pdeconv.errors import checked_type
 from pdeconv.grid import Grid, checked_grid
 from pdeconv.operator import NOTHING, Keeps, Operator, largest, range_kept
 from pdeconv.terms.term import Term
-from pdeconv.velocity import checked_velocity, upwind_parts
+from pdeconv.velocity import Velocity, checked_velocity, upwind_parts
 
 
 class Advection(Term):
@@ -69,6 +70,10 @@ class Advection(Term):
 
     def forward(self, u: Tensor) -> Operator:
         return _Transport(checked_velocity(self.velocity(u, self.grid), self.grid), u, self)
+
+    def depthwise(self, u: Tensor) -> DepthwiseEquation | None:
+        known = type(self.scheme) is Upwind and isinstance(self.velocity, Velocity)
+        return self.velocity.depthwise(u, self.grid) if known else None
 
     def extra_repr(self) -> str:
         return f"{self.scheme}, {super().extra_repr()}"

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from pdeconv.coefficient import Coefficient, FaceCoefficient
+from pdeconv.depthwise import DepthwiseEquation, one_a_channel
 from pdeconv.discretisation import Discretisation, SecondOrder
+from pdeconv.diffusivity import EdgeStopping
 from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
 from pdeconv.grid import Grid, checked_grid
 from pdeconv.linear import map_modes, solve_balance
@@ -87,6 +89,17 @@ class Diffusion(Term):
                 "SecondOrder(), or a diffusivity such as PerChannel(channels)."
             )
         return VariableDiffusion(kappa, self.grid)
+
+    def depthwise(self, u: Tensor) -> DepthwiseEquation | None:
+        coefficient = self.diffusivity
+        if not isinstance(self.discretisation, SecondOrder) or coefficient.per_cell:
+            return None
+        if isinstance(coefficient, EdgeStopping):
+            return coefficient.depthwise(u)
+        if coefficient.depends_on_state:
+            return None
+        kappa = one_a_channel(coefficient(u, self.grid), u.shape[1])
+        return None if kappa is None else DepthwiseEquation(kappa)
 
     def _check(self, kappa: Tensor, u: Tensor) -> None:
         checked_type("Diffusion", kappa, Tensor, f"let {type(self.diffusivity).__name__} give u.new_full((), value)")

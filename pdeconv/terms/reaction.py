@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pdeconv.depthwise import DepthwiseEquation
 from pdeconv.errors import checked_type
 from pdeconv.law import Law
 from pdeconv.linear import phi
@@ -57,6 +58,10 @@ class Reaction(Term):
 
     def solution(self, u: Tensor, dt: Tensor) -> Tensor:
         return self.law.solution(u, per_sample(dt, u))
+
+    def depthwise(self, u: Tensor) -> DepthwiseEquation | None:
+        polynomial = self.law.polynomial(u)
+        return None if polynomial is None else DepthwiseEquation(reaction=polynomial)
 
     def forward(self, u: Tensor) -> Operator:
         specific_rate, source, rate = self.law(u), self.law.source(u), self.law.rate(u)

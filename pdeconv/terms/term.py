@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
+from pdeconv.depthwise import DepthwiseEquation
 from pdeconv.errors import UnsupportedError, checked_type
 from pdeconv.grid import Grid, common_grid
 from pdeconv.operator import NOTHING, Keeps, Operator, Sum, check_declared, common, describe
@@ -59,10 +60,16 @@ class Term(nn.Module, ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         check_declared(cls)
+        if "forward" in vars(cls) and "depthwise" not in vars(cls):
+            cls.depthwise = Term.depthwise  # another right-hand side than the one that it inherits
 
     @abstractmethod
     def forward(self, u) -> Operator:
         """The operator A(u)."""
+
+    def depthwise(self, u: Tensor) -> DepthwiseEquation | None:
+        """The right-hand side as an equation that the native kernel knows; None for any other."""
+        return None
 
     @property
     def halves(self) -> tuple[Term, Term] | None:
@@ -140,3 +147,12 @@ class SumTerm(Term):
 
     def forward(self, u) -> Operator:
         return Sum(term(u) for term in self.parts)
+
+    def depthwise(self, u: Tensor) -> DepthwiseEquation | None:
+        total = DepthwiseEquation()
+        for part in self.parts:
+            equation = part.depthwise(u)
+            total = None if equation is None else total.plus(equation)
+            if total is None:
+                return None
+        return total

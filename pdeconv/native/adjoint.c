@@ -1,0 +1,220 @@
+/* The adjoint of march.c: gradients by the state and by the coefficients.
+
+   The stencils are flat, so their adjoint is taken for a cotangent q that is 0 at the ghosts; what arrives at a ghost
+   is folded back to the cell that it mirrors. A plane's states on the way are computed again, in cache. */
+
+#include "tile.h"
+
+enum { GRAD_KAPPA, GRAD_SHARPNESS, GRAD_VELOCITY, GRAD_CONV = 4, GRAD_BIAS = 22, GRAD_REACTION = 24, GRADS = 27 };
+
+typedef struct {
+    float *q, *adjoint;                    /* cotangent of the stage, 0 at the ghosts; that of its argument */
+    float *kappa, *to_kappa, *bend;        /* edge-stopping: κ, its cotangent, and that of |∇v|² */
+    float *up[2], *down[2], *inner[2];     /* convolved velocity: q times both parts, and the cotangent before tanh */
+} Scratch;
+
+/* The adjoint of fill_ghosts; the ghosts are 0 afterwards. */
+INLINE void fold_ghosts(const Tile *t, float *buffer, int boundary) {
+    float *first = buffer + first_cell(t), *above = buffer + first_ghost(t), *below = buffer + past_cells(t) - 1;
+    int64_t rows = t->rows, cols = t->cols, ld = t->ld, x = mirrored(boundary, cols), y = mirrored(boundary, rows);
+    if (boundary != DIRICHLET) {
+        float *low = first + y * ld - 1, *high = first + (rows - 1 - y) * ld - 1;
+        for (int64_t i = 0; i < ld; i++) low[i] += above[i];
+        for (int64_t i = 0; i < ld; i++) high[i] += below[i];
+        for (int64_t i = 0; i < rows; i++) {
+            float *row = first + i * ld;
+            row[x] += row[-1], row[cols - 1 - x] += row[cols];
+        }
+    }
+    clear_ghosts(t, buffer);
+}
+
+/* adjoint = β·q + scale·(A(v)v)′ᵀq of what has weights of its own: constant stencils and the reaction. */
+INLINE void pull_cells(const Channel *k, const Tile *t, const float *restrict v, const float *restrict q, float scale,
+                       float beta, float *restrict out, const int reacts) {
+    int64_t ld = t->ld;
+    Weights w = {scale * k->w.north, scale * k->w.south, scale * k->w.west, scale * k->w.east};
+    float own = beta - (w.north + w.south + w.west + w.east);
+    float a0 = own + scale * k->reaction[0], a1 = 2 * scale * k->reaction[1], a2 = 3 * scale * k->reaction[2];
+    SIMD for (int64_t i = first_ghost(t); i < past_ghosts(t); i++) {
+        float c = v[i];
+        out[i] = w.north * q[i + ld] + w.south * q[i - ld] + w.west * q[i + 1] + w.east * q[i - 1] +
+                 (reacts ? a0 + (a1 + a2 * c) * c : own) * q[i];
+    }
+}
+
+/* The derivative of the upwind slope along an axis by its velocity; at rest the mean of both sides. */
+INLINE float by_velocity(float velocity, float low, float high) {
+    float ahead = velocity > 0 ? 1.0f : velocity < 0 ? 0.0f : 0.5f;
+    return ahead * low - (1.0f - ahead) * high;
+}
+
+/* Sums over the cells of q times the differences to the neighbours, and q times powers of v. */
+INLINE void sum_cells(const Channel *k, const Tile *t, const float *restrict v, const float *restrict q, float scale,
+                      double *grads, const int reacts) {
+    int64_t ld = t->ld;
+    float north = 0, south = 0, west = 0, east = 0, first = 0, second = 0, third = 0;
+    SIMD_SUM(north, south, west, east, first, second, third)
+    for (int64_t i = first_cell(t); i < past_cells(t); i++) {
+        float c = v[i], own = q[i];
+        north += own * (v[i - ld] - c), south += own * (v[i + ld] - c);
+        west += own * (v[i - 1] - c), east += own * (v[i + 1] - c);
+        if (reacts) {
+            float once = own * c, twice = once * c;
+            first += once, second += twice, third += twice * c;
+        }
+    }
+    if (k->profile == UNIFORM) grads[GRAD_KAPPA] += scale * (k->wy * (north + south) + k->wx * (west + east));
+    grads[GRAD_VELOCITY] += scale * k->sy * by_velocity(k->velocity[0], north, south);
+    grads[GRAD_VELOCITY + 1] += scale * k->sx * by_velocity(k->velocity[1], west, east);
+    grads[GRAD_REACTION] += scale * first, grads[GRAD_REACTION + 1] += scale * second;
+    grads[GRAD_REACTION + 2] += scale * third;
+}
+
+INLINE void pull_edge_stopping(const Channel *k, const Tile *t, const float *restrict v, float scale, const Scratch *m,
+                               double *grads, int boundary) {
+    int64_t ld = t->ld;
+    const float *restrict q = m->q, *restrict kappa = m->kappa;
+    float *restrict to_kappa = m->to_kappa, *restrict bend = m->bend, *restrict out = m->adjoint;
+    float wy = scale * k->wy, wx = scale * k->wx, hy = 0.5f * wy, hx = 0.5f * wx;
+    /* Through the flux of each face, (κ_i + κ_j)/2·(v_j − v_i), to κ at its two cells, ghosts included. */
+    SIMD for (int64_t i = first_ghost(t); i < past_ghosts(t); i++) {
+        float p = q[i], c = v[i];
+        to_kappa[i] = hy * ((p - q[i + ld]) * (v[i + ld] - c) + (p - q[i - ld]) * (v[i - ld] - c)) +
+                      hx * ((p - q[i + 1]) * (v[i + 1] - c) + (p - q[i - 1]) * (v[i - 1] - c));
+    }
+    fold_ghosts(t, to_kappa, of_material(boundary));
+    float by_kappa = 0, by_sharpness = 0, inverse = k->kappa > 0 ? 1.0f / k->kappa : 0;
+    SIMD_SUM(by_kappa, by_sharpness) for (int64_t i = first_cell(t); i < past_cells(t); i++) {
+        float g = kappa[i] * inverse;
+        float fall = k->profile == RATIONAL ? g * g : k->profile == EXPONENTIAL ? g : 0.5f * g * g * g; /* −g′ */
+        float bent = -to_kappa[i] * k->kappa * fall;
+        by_kappa += to_kappa[i] * g, by_sharpness += bent * squared_gradient(k, v + i, ld);
+        bend[i] = bent * k->sharp2;
+    }
+    clear_ghosts(t, bend);
+    grads[GRAD_KAPPA] += by_kappa;
+    grads[GRAD_SHARPNESS] += 2 * by_sharpness / sqrtf(k->sharp2);
+    SIMD for (int64_t i = first_ghost(t); i < past_ghosts(t); i++) {
+        float c = v[i], b = bend[i], own = kappa[i], p = q[i];
+        out[i] += hy * ((own + kappa[i - ld]) * (q[i - ld] - p) + (own + kappa[i + ld]) * (q[i + ld] - p)) +
+                  hx * ((own + kappa[i - 1]) * (q[i - 1] - p) + (own + kappa[i + 1]) * (q[i + 1] - p)) +
+                  k->wy * ((c - v[i - ld]) * (b + bend[i - ld]) + (c - v[i + ld]) * (b + bend[i + ld])) +
+                  k->wx * ((c - v[i - 1]) * (b + bend[i - 1]) + (c - v[i + 1]) * (b + bend[i + 1]));
+    }
+}
+
+/* Adds the gradients by the nine weights and the bias of an axis. */
+INLINE void sum_taps(const Tile *t, const float *restrict v, const float *restrict inner, double *conv, double *bias) {
+    int64_t ld = t->ld;
+    float nw = 0, nn = 0, ne = 0, ww = 0, cc = 0, ee = 0, sw = 0, ss = 0, se = 0, all = 0;
+    SIMD_SUM(nw, nn, ne, ww, cc, ee, sw, ss, se, all) for (int64_t i = first_cell(t); i < past_cells(t); i++) {
+        const float *n = v + i - ld, *c = v + i, *s = v + i + ld;
+        float z = inner[i];
+        nw += z * n[-1], nn += z * n[0], ne += z * n[1], ww += z * c[-1], cc += z * c[0], ee += z * c[1];
+        sw += z * s[-1], ss += z * s[0], se += z * s[1], all += z;
+    }
+    conv[0] += nw, conv[1] += nn, conv[2] += ne, conv[3] += ww, conv[4] += cc, conv[5] += ee;
+    conv[6] += sw, conv[7] += ss, conv[8] += se, *bias += all;
+}
+
+INLINE float spread(const float *w, const float *z, int64_t ld) { /* the adjoint of convolved() */
+    const float *n = z - ld, *s = z + ld;
+    return w[0] * s[1] + w[1] * s[0] + w[2] * s[-1] + w[3] * z[1] + w[4] * z[0] + w[5] * z[-1] + w[6] * n[1] +
+           w[7] * n[0] + w[8] * n[-1];
+}
+
+INLINE void pull_convolved_velocity(const Channel *k, const Tile *t, const float *restrict v, float scale,
+                                    const Scratch *m, double *grads) {
+    int64_t ld = t->ld;
+    const float *restrict q = m->q;
+    float *restrict out = m->adjoint, top = k->ceiling, sy = scale * k->sy, sx = scale * k->sx;
+    float *restrict uy = m->up[0], *restrict dy = m->down[0], *restrict iy = m->inner[0];
+    float *restrict ux = m->up[1], *restrict dx = m->down[1], *restrict ix = m->inner[1];
+    SIMD for (int64_t i = first_cell(t); i < past_cells(t); i++) {
+        const float *p = v + i;
+        float c = p[0], ty = tanh_of(convolved(k->conv[0], k->bias[0], p, ld)), vy = top * ty;
+        float tx = tanh_of(convolved(k->conv[1], k->bias[1], p, ld)), vx = top * tx;
+        float qy = sy * q[i], qx = sx * q[i];
+        uy[i] = positive(vy) * qy, dy[i] = negative(vy) * qy;
+        ux[i] = positive(vx) * qx, dx[i] = negative(vx) * qx;
+        iy[i] = qy * top * by_velocity(vy, p[-ld] - c, p[ld] - c) * (1 - ty * ty);
+        ix[i] = qx * top * by_velocity(vx, p[-1] - c, p[1] - c) * (1 - tx * tx);
+    }
+    for (int axis = 0; axis < 2; axis++)
+        clear_ghosts(t, m->up[axis]), clear_ghosts(t, m->down[axis]), clear_ghosts(t, m->inner[axis]);
+    SIMD for (int64_t i = first_ghost(t); i < past_ghosts(t); i++)
+        out[i] += (uy[i + ld] - uy[i]) + (dy[i] - dy[i - ld]) + (ux[i + 1] - ux[i]) + (dx[i] - dx[i - 1]) +
+                  spread(k->conv[0], iy + i, ld) + spread(k->conv[1], ix + i, ld);
+    sum_taps(t, v, iy, grads + GRAD_CONV, grads + GRAD_BIAS);
+    sum_taps(t, v, ix, grads + GRAD_CONV + 9, grads + GRAD_BIAS + 1);
+}
+
+/* adjoint = β·q + scale·(A(v)v)′ᵀq with its ghosts folded, for q that is 0 at the ghosts; adds to the gradients. */
+INLINE void pull_tile(const Channel *k, const Tile *t, const float *v, float scale, float beta, const Scratch *m,
+                      double *grads, int boundary) {
+    if (k->reacts)
+        pull_cells(k, t, v, m->q, scale, beta, m->adjoint, 1), sum_cells(k, t, v, m->q, scale, grads, 1);
+    else
+        pull_cells(k, t, v, m->q, scale, beta, m->adjoint, 0), sum_cells(k, t, v, m->q, scale, grads, 0);
+    if (k->profile != UNIFORM) {
+        pdeconv_edge_stopping(k, t, v, m->kappa, boundary);
+        pull_edge_stopping(k, t, v, scale, m, grads, boundary);
+    }
+    if (k->convolves) pull_convolved_velocity(k, t, v, scale, m, grads);
+    fold_ghosts(t, m->adjoint, boundary);
+}
+
+/* The planes begin ≤ i < end: gradients by u, and GRADS numbers a plane by the coefficients. */
+CLONED static int pull_planes(const Equation *e, const float *u, const float *grad_out, float *grad_u, double *grads,
+                              int64_t begin, int64_t end) {
+    int boundary = (int)e->boundary;
+    int64_t height = e->height, width = e->width, stages = e->stages, total = e->steps * stages;
+    Tile t = tile_of(height, width);
+    float *states = scratch(total + 13, &t), *rest = states + total * t.size;
+    if (!states) return 1;
+    float *buffer[13];
+    for (int i = 0; i < 13; i++) buffer[i] = rest + i * t.size;
+    Scratch m = {buffer[0], buffer[1], buffer[2], buffer[3], buffer[4], {buffer[5], buffer[6]}, {buffer[7], buffer[8]},
+                 {buffer[9], buffer[10]}};
+    float *to_start = buffer[11], *kappa = buffer[12];
+    for (int64_t plane = begin; plane < end; plane++) {
+        Channel k = channel_of(e, plane % e->channels);
+        double *sums = grads + plane * GRADS;
+        memset(sums, 0, GRADS * sizeof(double));
+        load(&t, states, u + plane * height * width, height, width, 0, 0);
+        fill_ghosts(&t, states, boundary);
+        for (int64_t i = 0; i + 1 < total; i++)
+            pdeconv_stage(&k, &t, states + i * t.size, kappa, states + i / stages * stages * t.size,
+                          e->alpha[i % stages], states + (i + 1) * t.size, boundary);
+        load(&t, m.q, grad_out + plane * height * width, height, width, 0, 0);
+        clear_ghosts(&t, m.q);
+        for (int64_t i = total - 1; i >= 0; i--) {
+            float alpha = e->alpha[i % stages], beta = 1 - alpha;
+            if (i % stages == stages - 1) memset(to_start, 0, t.size * sizeof(float));
+            if (alpha != 0) SIMD for (int64_t j = 0; j < t.size; j++) to_start[j] += alpha * m.q[j];
+            pull_tile(&k, &t, states + i * t.size, k.dt * beta, beta, &m, sums, boundary);
+            float *unused = m.q;
+            m.q = m.adjoint, m.adjoint = unused;
+            if (i % stages == 0 && stages > 1) SIMD for (int64_t j = 0; j < t.size; j++) m.q[j] += to_start[j];
+        }
+        for (int64_t y = 0; y < height; y++) {
+            const float *restrict from = m.q + first_cell(&t) + y * t.ld;
+            float *restrict to = grad_u + (plane * height + y) * width;
+            SIMD for (int64_t x = 0; x < width; x++) to[x] = from[x];
+        }
+    }
+    free(states);
+    return 0;
+}
+
+/* 0, or 1 where memory ran out. The threads are those of PyTorch's OpenMP. */
+int pdeconv_march_backward(const Equation *e, const float *u, const float *grad_out, float *grad_u, double *grads,
+                           int64_t threads) {
+    int64_t planes = e->batch * e->channels;
+    int failed = 0;
+#pragma omp parallel for schedule(static, 1) num_threads(threads) reduction(| : failed)
+    for (int64_t i = 0; i < threads; i++)
+        failed |= pull_planes(e, u, grad_out, grad_u, grads, planes * i / threads, planes * (i + 1) / threads);
+    return failed;
+}

@@ -1,0 +1,145 @@
+/* Tiles of a plane in scratch memory, and what the stencils of march.c and adjoint.c share. */
+
+#ifndef PDECONV_TILE_H
+#define PDECONV_TILE_H
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define CLONED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONED
+#endif
+#define INLINE static inline __attribute__((always_inline))
+#define PRAGMA(text) _Pragma(#text)
+#define SIMD PRAGMA(omp simd)
+#define SIMD_SUM(...) PRAGMA(omp simd reduction(+ : __VA_ARGS__))
+
+enum { NEUMANN, PERIODIC, DIRICHLET, REFLECT };
+enum { UNIFORM, RATIONAL, EXPONENTIAL, CHARBONNIER }; /* profiles of κ; UNIFORM is constant in space */
+
+/* As pdeconv/native/library.py lays it out. Pointers are to numbers of each channel, NULL for an absent term. */
+typedef struct {
+    int64_t batch, channels, height, width;
+    int64_t boundary, profile, stages, steps;
+    float dt, step_y, step_x, ceiling;   /* 1/dx along each axis, 0 for one that is not there; of the velocity */
+    const float *alpha;                  /* of each stage: v ← α·u + (1 − α)·(v + dt·A(v)v) */
+    const float *kappa, *sharpness;      /* (channels) each; the second for profiles */
+    const float *velocity, *conv, *bias; /* (channels, 2), or (channels, 2, 9) and (channels, 2) */
+    const float *reaction;               /* (channels, 3) */
+} Equation;
+
+typedef struct { float north, south, west, east; } Weights; /* of the differences to the four neighbours */
+
+typedef struct { /* what belongs to one channel */
+    int profile, convolves, reacts;
+    float dt, sy, sx, wy, wx, kappa, sharp2, ceiling;
+    Weights w; /* of constant diffusion and constant upwind advection together */
+    float velocity[2], conv[2][9], bias[2], reaction[3];
+} Channel;
+
+INLINE float positive(float v) { return 0.5f * (v + fabsf(v)); }
+INLINE float negative(float v) { return 0.5f * (v - fabsf(v)); }
+
+static inline Channel channel_of(const Equation *e, int64_t c) {
+    Channel k = {0};
+    k.dt = e->dt, k.sy = e->step_y, k.sx = e->step_x, k.wy = k.sy * k.sy, k.wx = k.sx * k.sx, k.ceiling = e->ceiling;
+    k.profile = (int)e->profile, k.convolves = e->conv != NULL, k.reacts = e->reaction != NULL;
+    if (e->kappa) k.kappa = e->kappa[c];
+    if (e->sharpness) k.sharp2 = e->sharpness[c] * e->sharpness[c];
+    if (e->velocity) memcpy(k.velocity, e->velocity + 2 * c, sizeof k.velocity);
+    if (e->conv) memcpy(k.conv, e->conv + 18 * c, sizeof k.conv), memcpy(k.bias, e->bias + 2 * c, sizeof k.bias);
+    if (e->reaction) memcpy(k.reaction, e->reaction + 3 * c, sizeof k.reaction);
+    float uniform = k.profile == UNIFORM ? k.kappa : 0;
+    k.w.north = uniform * k.wy + positive(k.velocity[0]) * k.sy, k.w.south = uniform * k.wy - negative(k.velocity[0]) * k.sy;
+    k.w.west = uniform * k.wx + positive(k.velocity[1]) * k.sx, k.w.east = uniform * k.wx - negative(k.velocity[1]) * k.sx;
+    return k;
+}
+
+/* A buffer holds rows × cols cells in a ring of ghost cells, between guard rows, which the adjoint needs to be 0. */
+typedef struct { int64_t rows, cols, ld, size; } Tile;
+
+static inline Tile tile_of(int64_t rows, int64_t cols) { return (Tile){rows, cols, cols + 2, (rows + 6) * (cols + 2) + 32}; }
+
+INLINE int64_t first_cell(const Tile *t) { return 3 * t->ld + 16; }
+INLINE int64_t past_cells(const Tile *t) { return first_cell(t) + t->rows * t->ld; }
+INLINE int64_t first_ghost(const Tile *t) { return first_cell(t) - t->ld - 1; }
+INLINE int64_t past_ghosts(const Tile *t) { return past_cells(t) + t->ld - 1; }
+
+static inline float *scratch(int64_t buffers, const Tile *t) { return calloc(buffers * t->size, sizeof(float)); }
+
+/* The cell, counted from an edge, whose value the ghost beyond that edge has. */
+INLINE int64_t mirrored(int boundary, int64_t n) { return boundary == PERIODIC ? n - 1 : boundary == REFLECT && n > 1; }
+
+INLINE void fill_ghosts(const Tile *t, float *buffer, int boundary) {
+    float *first = buffer + first_cell(t), *above = buffer + first_ghost(t), *below = buffer + past_cells(t) - 1;
+    int64_t rows = t->rows, cols = t->cols, ld = t->ld, x = mirrored(boundary, cols), y = mirrored(boundary, rows);
+    if (boundary == DIRICHLET) {
+        for (int64_t i = 0; i < rows; i++) first[i * ld - 1] = first[i * ld + cols] = 0;
+        memset(above, 0, ld * sizeof(float)), memset(below, 0, ld * sizeof(float));
+        return;
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        float *row = first + i * ld;
+        row[-1] = row[x], row[cols] = row[cols - 1 - x];
+    }
+    memcpy(above, first + y * ld - 1, ld * sizeof(float));
+    memcpy(below, first + (rows - 1 - y) * ld - 1, ld * sizeof(float));
+}
+
+INLINE void clear_ghosts(const Tile *t, float *buffer) { fill_ghosts(t, buffer, DIRICHLET); }
+
+/* κ goes on beyond a dirichlet edge, where the state is 0. */
+INLINE int of_material(int boundary) { return boundary == DIRICHLET ? NEUMANN : boundary; }
+
+INLINE int64_t wrapped(int64_t i, int64_t n) {
+    while (i < 0) i += n;
+    while (i >= n) i -= n;
+    return i;
+}
+
+/* Copies cells of a plane into the tile, whose first cell is (top, left); they wrap where the image does. */
+INLINE void load(const Tile *t, float *buffer, const float *plane, int64_t height, int64_t width, int64_t top,
+                 int64_t left) {
+    int within = left >= 0 && left + t->cols <= width;
+    for (int64_t y = 0; y < t->rows; y++) {
+        float *restrict to = buffer + first_cell(t) + y * t->ld;
+        const float *restrict from = plane + wrapped(top + y, height) * width;
+        if (within)
+            SIMD for (int64_t x = 0; x < t->cols; x++) to[x] = from[left + x];
+        else
+            for (int64_t x = 0; x < t->cols; x++) to[x] = from[wrapped(left + x, width)];
+    }
+}
+
+/* The largest |∇u|²/λ² times 1/2 of the squares on either side along each axis. */
+INLINE float squared_gradient(const Channel *k, const float *v, int64_t ld) {
+    float n = v[-ld] - v[0], s = v[ld] - v[0], w = v[-1] - v[0], e = v[1] - v[0];
+    return 0.5f * k->sharp2 * (k->wy * (n * n + s * s) + k->wx * (w * w + e * e));
+}
+
+/* tanh(x) within 4e-7 of it, relatively: a rational function fitted on [−8, 8]. */
+INLINE float tanh_of(float x) {
+    x = x > 8.0f ? 8.0f : x, x = x < -8.0f ? -8.0f : x; /* in this order a NaN stays one */
+    float z = x * x;
+    float p = 1.523071269e-08f, q = 8.522566190549696e-07f;
+    p = p * z + 2.189486986026168e-05f, p = p * z + 0.003571610664948821f, p = p * z + 0.13444508612155914f;
+    q = q * z + 0.0003411312645766884f, q = q * z + 0.02616449072957039f, q = q * z + 0.46777835488319397f;
+    return x * (p * z + 1.0f) / (q * z + 1.0f);
+}
+
+INLINE float convolved(const float *w, float bias, const float *v, int64_t ld) {
+    const float *n = v - ld, *s = v + ld;
+    return bias + w[0] * n[-1] + w[1] * n[0] + w[2] * n[1] + w[3] * v[-1] + w[4] * v[0] + w[5] * v[1] + w[6] * s[-1] +
+           w[7] * s[0] + w[8] * s[1];
+}
+
+/* In stage.c. Both leave the ghosts filled. */
+void pdeconv_edge_stopping(const Channel *k, const Tile *t, const float *v, float *kappa, int boundary);
+void pdeconv_stage(const Channel *k, const Tile *t, const float *v, float *kappa, const float *base, float alpha,
+                   float *out, int boundary);
+
+#endif
