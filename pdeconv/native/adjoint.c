@@ -84,13 +84,15 @@ INLINE void pull_edge_stopping(const Channel *k, const Tile *t, const float *res
                       hx * ((p - q[i + 1]) * (v[i + 1] - c) + (p - q[i - 1]) * (v[i - 1] - c));
     }
     fold_ghosts(t, to_kappa, of_material(boundary));
-    float by_kappa = 0, by_sharpness = 0, inverse = k->kappa > 0 ? 1.0f / k->kappa : 0;
+    float by_kappa = 0, by_sharpness = 0, top = k->kappa, inverse = top > 0 ? 1.0f / top : 0, sharp2 = k->sharp2;
+    float sy = 0.5f * sharp2 * k->wy, sx = 0.5f * sharp2 * k->wx;
+    int profile = k->profile;
     SIMD_SUM(by_kappa, by_sharpness) for (int64_t i = first_cell(t); i < past_cells(t); i++) {
         float g = kappa[i] * inverse;
-        float fall = k->profile == RATIONAL ? g * g : k->profile == EXPONENTIAL ? g : 0.5f * g * g * g; /* −g′ */
-        float bent = -to_kappa[i] * k->kappa * fall;
-        by_kappa += to_kappa[i] * g, by_sharpness += bent * squared_gradient(k, v + i, ld);
-        bend[i] = bent * k->sharp2;
+        float fall = profile == RATIONAL ? g * g : profile == EXPONENTIAL ? g : 0.5f * g * g * g; /* −g′ */
+        float bent = -to_kappa[i] * top * fall;
+        by_kappa += to_kappa[i] * g, by_sharpness += bent * squared_differences(v + i, ld, sy, sx);
+        bend[i] = bent * sharp2;
     }
     clear_ghosts(t, bend);
     grads[GRAD_KAPPA] += by_kappa;

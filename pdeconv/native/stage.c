@@ -2,36 +2,37 @@
 
 #include "tile.h"
 
-/* e^−x for x ≥ 0, within 1e-7 of it, relatively. */
-INLINE float exp_minus(float x) {
-    x = x > 87.0f ? 87.0f : x; /* in this order a NaN stays one */
-    float shifted = x * -1.44269504f + 12582912.0f, n = shifted - 12582912.0f; /* rounds to a whole number */
-    float r = (-x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720, p = p * r + 1.0f / 120, p = p * r + 1.0f / 24, p = p * r + 1.0f / 6, p = p * r + 0.5f;
-    p = p * r * r + r + 1.0f;
+/* 2^−x for x ≥ 0, within 2e-7 of it, relatively. */
+INLINE float power_of_half(float x) {
+    x = x > 126.0f ? 126.0f : x; /* in this order a NaN stays one */
+    float shifted = 12582912.0f - x, f = (12582912.0f - shifted) - x; /* rounded to a whole number; |f| ≤ 1/2 */
+    float p = 1.54035304e-4f; /* (log 2)ᵏ/k! */
+    p = p * f + 1.33335581e-3f, p = p * f + 9.61812911e-3f, p = p * f + 5.55041087e-2f, p = p * f + 2.40226507e-1f;
+    p = p * f + 6.93147181e-1f, p = p * f + 1.0f;
     union { float f; int32_t i; } power = {shifted};
-    power.i = (power.i + 127) << 23; /* 2ⁿ: of the shifted number only the last bits survive */
+    power.i = (power.i + 127) << 23; /* of the shifted number only the last bits survive */
     return p * power.f;
 }
 
 /* κ of edge-stopping diffusion at the cells and ghosts, from the state with its ghosts. */
-CLONED void pdeconv_edge_stopping(const Channel *k, const Tile *t, const float *v, float *kappa, int boundary) {
+CLONED void pdeconv_edge_stopping(const Channel *k, const Tile *t, const float *restrict v, float *restrict kappa,
+                                  int boundary) {
     int64_t ld = t->ld, from = first_cell(t), to = past_cells(t);
-    float top = k->kappa;
+    float top = k->kappa, half = 0.5f * k->sharp2 * (k->profile == EXPONENTIAL ? 1.44269504f : 1.0f);
+    float wy = half * k->wy, wx = half * k->wx;
     if (k->profile == RATIONAL)
-        SIMD for (int64_t i = from; i < to; i++) kappa[i] = top / (1.0f + squared_gradient(k, v + i, ld));
+        SIMD for (int64_t i = from; i < to; i++) kappa[i] = top / (1.0f + squared_differences(v + i, ld, wy, wx));
     else if (k->profile == EXPONENTIAL)
-        SIMD for (int64_t i = from; i < to; i++) kappa[i] = top * exp_minus(squared_gradient(k, v + i, ld));
+        SIMD for (int64_t i = from; i < to; i++) kappa[i] = top * power_of_half(squared_differences(v + i, ld, wy, wx));
     else
-        SIMD for (int64_t i = from; i < to; i++) kappa[i] = top / sqrtf(1.0f + squared_gradient(k, v + i, ld));
+        SIMD for (int64_t i = from; i < to; i++) kappa[i] = top / sqrtf(1.0f + squared_differences(v + i, ld, wy, wx));
     fill_ghosts(t, kappa, of_material(boundary));
 }
 
-/* out = α·base + (1 − α)·(v + dt·A(v)v) at the cells. The last four are constants where this is inlined. */
+/* out = α·base + (1 − α)·(v + dt·A(v)v) at the cells. The last five are constants where this is inlined. */
 INLINE void advance_cells(const Channel *k, const Tile *t, const float *restrict v, const float *restrict kappa,
-                          const float *restrict base, float alpha, float *restrict out, const int edges,
-                          const int convolves, const int reacts, const int mixes) {
+                          const float *restrict base, float alpha, float *restrict out, const int uniform,
+                          const int edges, const int convolves, const int reacts, const int mixes) {
     int64_t ld = t->ld, from = first_cell(t), to = past_cells(t);
     Weights w = k->w;
     float wy = 0.5f * k->wy, wx = 0.5f * k->wx, dt = k->dt, beta = 1 - alpha, top = k->ceiling;
@@ -39,7 +40,7 @@ INLINE void advance_cells(const Channel *k, const Tile *t, const float *restrict
     SIMD for (int64_t i = from; i < to; i++) {
         const float *p = v + i, *q = kappa + i;
         float c = p[0], north = p[-ld] - c, south = p[ld] - c, west = p[-1] - c, east = p[1] - c;
-        float a = w.north * north + w.south * south + w.west * west + w.east * east;
+        float a = uniform ? w.north * north + w.south * south + w.west * west + w.east * east : 0;
         if (edges)
             a += wy * ((q[-ld] + q[0]) * north + (q[ld] + q[0]) * south) +
                  wx * ((q[-1] + q[0]) * west + (q[1] + q[0]) * east);
@@ -57,11 +58,15 @@ INLINE void advance_cells(const Channel *k, const Tile *t, const float *restrict
 /* One stage on a whole tile. kappa is scratch memory; out gets its ghosts. */
 CLONED void pdeconv_stage(const Channel *k, const Tile *t, const float *v, float *kappa, const float *base, float alpha,
                           float *out, int boundary) {
-    int edges = k->profile != UNIFORM;
+    int edges = k->profile != UNIFORM, uniform = k->w.north + k->w.south + k->w.west + k->w.east != 0;
     if (edges) pdeconv_edge_stopping(k, t, v, kappa, boundary);
-#define CASE(e, c, r, m) case 8 * e + 4 * c + 2 * r + m: advance_cells(k, t, v, kappa, base, alpha, out, e, c, r, m); break
-#define CASES(e, c) CASE(e, c, 0, 0); CASE(e, c, 0, 1); CASE(e, c, 1, 0); CASE(e, c, 1, 1)
-    switch (8 * edges + 4 * k->convolves + 2 * k->reacts + (alpha != 0)) { CASES(0, 0); CASES(0, 1); CASES(1, 0); CASES(1, 1); }
+#define CASE(u, e, c, r, m) \
+    case 16 * u + 8 * e + 4 * c + 2 * r + m: advance_cells(k, t, v, kappa, base, alpha, out, u, e, c, r, m); break
+#define CASES(u, e, c) CASE(u, e, c, 0, 0); CASE(u, e, c, 0, 1); CASE(u, e, c, 1, 0); CASE(u, e, c, 1, 1)
+    switch (16 * uniform + 8 * edges + 4 * k->convolves + 2 * k->reacts + (alpha != 0)) {
+        CASES(0, 0, 0); CASES(0, 0, 1); CASES(0, 1, 0); CASES(0, 1, 1);
+        CASES(1, 0, 0); CASES(1, 0, 1); CASES(1, 1, 0); CASES(1, 1, 1);
+    }
 #undef CASES
 #undef CASE
     fill_ghosts(t, out, boundary);
