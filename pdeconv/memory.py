@@ -17,7 +17,6 @@ from pdeconv.errors import PDEConvError
 from pdeconv.steps import Step
 from pdeconv.terms.varying import call_with, parameters_of, values_at
 
-
 STATES = 8
 """States that ``march_in_segments`` keeps, the first and that of the step at hand among them."""
 
