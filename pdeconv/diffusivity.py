@@ -28,7 +28,7 @@ class EdgeStopping(Coefficient):
         ceiling: Upper bound of the diffusivity, length²/time.
     """
 
-    depends_on_state = True
+    depends_on_state, radius = True, 1
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class MonotoneDiffusivity(Coefficient):
         True
     """
 
-    depends_on_state = True
+    depends_on_state, radius = True, 1
 
     def __init__(
         self,

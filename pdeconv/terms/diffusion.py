@@ -67,6 +67,7 @@ class Diffusion(Term):
         self.grid, self.keeps = grid, self.discretisation.keeps(grid)
         self.symmetric = grid.boundary != "reflect"  # there it is in the weights of the cells only
         self.ceiling = self.diffusivity.ceiling * self.discretisation.rate(grid)
+        self.radius = self.diffusivity.radius + self.discretisation.radius
 
     def refine(self, factor: float) -> None:
         self.diffusivity.check_refinable()
