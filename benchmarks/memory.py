@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is talkative
@@ -28,9 +29,15 @@ MEMORIES = ("store", "checkpoint", "reversible")
 def peak_bytes(module: nn.Module, u: Tensor) -> int:
     """The most bytes that forward and backward of ``module`` hold at a time, beyond those held before."""
     u = u.detach().requires_grad_()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        module(u).square().mean().backward()
+    peak = peak_bytes_of(lambda: module(u).square().mean().backward())
     module.zero_grad(set_to_none=True)
+    return peak
+
+
+def peak_bytes_of(run: Callable[[], object]) -> int:
+    """The most bytes that ``run`` holds at a time, beyond those held before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        run()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         recorded.export_chrome_trace(str(path))
