@@ -76,30 +76,31 @@ class _Checkpoints:
         self._latest: Tensor | None = None
 
     def __call__(self, part: Callable[..., Tensor], u: Tensor, *others: Tensor | int) -> Tensor:
-        if torch.compiler.is_compiling():  # which has random numbers of its own
+        if torch.compiler.is_compiling() or type(u) is not Tensor:  # fake tensors, for one, allow no comparison
             return checkpoint(part, u, *others, use_reentrant=False)  # pyright: ignore[reportReturnType]
-        part = self._repeatable(part, u)
+        state = torch.get_rng_state()
+        if self._latest is None or not torch.equal(state, self._latest):
+            self._latest = state
+        part = _repeatable(part, self._latest, u)
         return checkpoint(part, u, *others, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore
 
-    def _repeatable(self, part: Callable[..., Tensor], u: Tensor) -> Callable[..., Tensor]:
-        now = torch.get_rng_state()
-        if self._latest is None or not torch.equal(now, self._latest):
-            self._latest = now
-        state, kind = self._latest, u.device.type
-        devices, device_states = get_device_states(u)
-        begun = False
 
-        def run(*arguments: Tensor | int) -> Tensor:
-            nonlocal begun
-            if not begun:
-                begun = True
-                return part(*arguments)
-            with torch.random.fork_rng(devices, device_type=kind if devices else None):
-                torch.set_rng_state(state)
-                set_device_states(devices, device_states, device_type=kind)
-                return part(*arguments)
+def _repeatable(part: Callable[..., Tensor], state: Tensor, u: Tensor) -> Callable[..., Tensor]:
+    """``part``, which from its second call on meets the random numbers of the first, those of ``state``."""
+    kind, (devices, device_states) = u.device.type, get_device_states(u)
+    begun = False
 
-        return run
+    def run(*arguments: Tensor | int) -> Tensor:
+        nonlocal begun
+        if not begun:
+            begun = True
+            return part(*arguments)
+        with torch.random.fork_rng(devices, device_type=kind if devices else None):
+            torch.set_rng_state(state)
+            set_device_states(devices, device_states, device_type=kind)
+            return part(*arguments)
+
+    return run
 
 
 class Undo(nn.Module):

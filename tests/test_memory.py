@@ -4,6 +4,7 @@ import copy
 import functools
 import math
 import runpy
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from catalogue import build
 from separable import REVERSIBLE
 from states import CHANNELS, grid_of, number, randomise, state
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 
@@ -120,6 +122,16 @@ def test_random_numbers_are_the_same_again():
         assert all(torch.equal(one, other) for one, other in zip(others, found[0], strict=True))
 
 
+def test_states_without_data():
+    """On the meta device and of fake tensors, by which memory is estimated."""
+    evolve = Evolve(REVERSIBLE["Momentum of a network"](Grid()), 1.0, Fixed(9, unchecked=True), memory="checkpoint")
+    for context, device in ((FakeTensorMode(allow_non_fake_inputs=True), "cpu"), (nullcontext(), "meta")):
+        evolve.to(device)
+        with context:
+            u = torch.rand(1, 2 * CHANNELS, 5, 5, device=device, requires_grad=True)
+            torch.autograd.grad(evolve(u).sum(), u)
+
+
 def test_gradients_reach_data_that_another_network_made():
     """Momentum of a fidelity: its data is a buffer, not a parameter, and learns all the same."""
     found = []
@@ -199,11 +211,12 @@ def test_autocast_holds_in_backward():
     step = REVERSIBLE["Leapfrog of a network"](Grid())
     u = torch.rand(2, 2 * CHANNELS, 5, 5)
     found = []
-    for memory in ("store", "reversible"):
+    for memory in ("store", "reversible", "checkpoint"):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = Evolve(step, 1.0, Fixed(4, unchecked=True), memory=memory)(u)
         found.append(torch.autograd.grad(out.float().square().mean(), tuple(step.parameters())))
     assert largest_difference(found[1], found[0]) < 0.05
+    assert all(torch.equal(one, other) for one, other in zip(found[2], found[0], strict=True))
 
 
 def test_a_good_module_all_the_same():
