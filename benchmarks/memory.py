@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is talkative
@@ -28,9 +29,15 @@ MEMORIES = ("store", "checkpoint", "reversible")
 def peak_bytes(module: nn.Module, u: Tensor) -> int:
     """The most bytes that forward and backward of ``module`` hold at a time, beyond those held before."""
     u = u.detach().requires_grad_()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        module(u).square().mean().backward()
+    peak = peak_bytes_of(lambda: module(u).square().mean().backward())
     module.zero_grad(set_to_none=True)
+    return peak
+
+
+def peak_bytes_of(run: Callable[[], object]) -> int:
+    """The most bytes that ``run`` holds at a time, beyond those held before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        run()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         recorded.export_chrome_trace(str(path))
@@ -52,14 +59,18 @@ def main() -> None:
     branch = nn.Sequential(nn.Conv2d(options.channels, options.channels, 3, padding=1), nn.Tanh())
     u = torch.rand(options.batch, 2 * options.channels, options.size, options.size)
     step, unit = Momentum(Residual(branch), retention=0.99), u.numel() * u.element_size()
-    print(f"{step.name} on states {tuple(u.shape)}, float32, {unit / 2**20:.1f} MiB each; peak in MiB (in states)")
-    print(f"{'steps':>6}" + "".join(f"{memory:>18}" for memory in MEMORIES))
+    print(f"{step.name} on states {tuple(u.shape)}, float32, {unit / 2**20:.1f} MiB each; peak in MiB (in states)\n")
+    print("| steps | " + " | ".join(MEMORIES) + " |")
+    print("|---:|" + "---:|" * len(MEMORIES))
+    peaks = {}
     for steps in STEPS:
-        cells = []
         for memory in MEMORIES:
-            peak = peak_bytes(Evolve(step, 1.0, Fixed(steps, unchecked=True), memory=memory), u)
-            cells.append(f"{peak / 2**20:9.1f} ({peak / unit:6.1f})")
-        print(f"{steps:>6}" + "".join(f"{cell:>18}" for cell in cells))
+            evolve = Evolve(step, 1.0, Fixed(steps, unchecked=True), memory=memory)
+            peaks[steps, memory] = peak_bytes(evolve, u)
+        row = (peaks[steps, memory] for memory in MEMORIES)
+        print(f"| {steps} | " + " | ".join(f"{peak / 2**20:.1f} ({peak / unit:.1f})" for peak in row) + " |")
+    ratios = (peaks[STEPS[-1], memory] / peaks[STEPS[0], memory] for memory in MEMORIES)
+    print(f"| {STEPS[-1]} : {STEPS[0]} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
 
 
 if __name__ == "__main__":

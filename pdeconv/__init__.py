@@ -85,6 +85,7 @@ from pdeconv.terms import (
     TimeVarying,
     Wave,
 )
+from pdeconv.tiles import evolve_in_tiles
 from pdeconv.velocity import ConstantVelocity, ConvVelocity, PerChannelVelocity, SelfVelocity, Velocity
 from pdeconv.velocity_field import FixedVelocity, StreamVelocity, VelocityField
 from pdeconv.weno import WENO3, WENO5
@@ -222,6 +223,7 @@ __all__ = [
     "Wave",
     "Weickert",
     "create_model",
+    "evolve_in_tiles",
     "kernel_from_moments",
     "list_models",
     "moments_of_kernel",

@@ -24,9 +24,12 @@ class Coefficient(nn.Module, ABC):
         depends_on_state: Whether the field does.
         per_cell: Whether the weights belong to cells, as those of a convolution do, so that at another spacing they
             mean another equation.
+        radius: Cells to either side, along each axis, that the field at a cell depends on; inf, the default, if it is
+            not known, or where in the image the cell lies matters too.
     """
 
     ceiling: float = math.inf
+    radius: float = math.inf
     depends_on_state: bool = False
     per_cell: bool = False
 
@@ -85,6 +88,8 @@ class Constant(Coefficient):
         tensor(0.5000)
     """
 
+    radius = 0
+
     def __init__(self, value: float) -> None:
         super().__init__()
         self.ceiling = checked_number("Constant", "value", value, zero_too=True)
@@ -121,6 +126,7 @@ class FixedCoefficient(Coefficient):
             )
         self.ceiling = float(values.max())
         self.per_cell = any(n > 1 for n in values.shape[2:])
+        self.radius = math.inf if self.per_cell else 0
         # Not part of the state_dict: weights that are loaded must not exceed the ceiling.
         self.register_buffer("values", values.detach().clone(), persistent=False)
 
@@ -155,6 +161,8 @@ class PerChannel(Coefficient):
         >>> PerChannel(3, ceiling=2.0)(torch.zeros(1, 3, 8, 8), Grid()).flatten()
         tensor([1., 1., 1.], grad_fn=<ViewBackward0>)
     """
+
+    radius = 0
 
     def __init__(
         self,

@@ -75,6 +75,8 @@ class ConstantTensor(DiffusionTensor):
         (2.207, 2.784)
     """
 
+    radius = 0
+
     def __init__(self, matrix: Sequence[Sequence[float]]) -> None:
         super().__init__()
         try:
@@ -107,6 +109,8 @@ class PerChannelTensor(DiffusionTensor):
         >>> PerChannelTensor(3)(torch.zeros(1, 3, 8, 8), Grid()).shape
         torch.Size([1, 3, 3, 1, 1])
     """
+
+    radius = 0
 
     def __init__(
         self,
@@ -167,6 +171,6 @@ class ConvTensor(DiffusionTensor):
         check_channels(self.conv.in_channels, u)
         extended = u
         for axis in grid.axes:
-            extended = extend(extended, axis, grid.boundary, self.radius)
+            extended = extend(extended, axis, grid.boundary, self.conv.kernel_size[0] // 2)
         size, cosine, sine = self.conv(extended.to(self.conv.weight.dtype)).to(u.dtype).unflatten(1, (-1, 3)).unbind(2)
         return tensor_from_disc(self.ceiling * torch.sigmoid(size), cosine, sine, self.condition)

@@ -29,7 +29,7 @@ class EdgeStopping(Coefficient):
         ceiling: Upper bound of the diffusivity, length²/time.
     """
 
-    depends_on_state = True
+    depends_on_state, radius = True, 1
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class MonotoneDiffusivity(Coefficient):
         True
     """
 
-    depends_on_state = True
+    depends_on_state, radius = True, 1
 
     def __init__(
         self,

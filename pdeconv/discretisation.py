@@ -26,9 +26,11 @@ class Discretisation(ABC):
 
     Attributes:
         order: Order of accuracy in space; inf where the error falls faster than any power of dx.
+        radius: Cells to either side, along each axis, that Δv at a cell depends on; inf, the default, if not known.
     """
 
     order: float
+    radius: float = math.inf
 
     @abstractmethod
     def laplacian(self, v: Tensor, grid: Grid) -> Tensor:
@@ -69,7 +71,7 @@ class SecondOrder(Discretisation):
         4.0
     """
 
-    order = 2
+    order, radius = 2, 1
 
     def laplacian(self, v: Tensor, grid: Grid) -> Tensor:
         return _sum([over(second_difference(v, axis, grid), dx**2) for axis, dx in _lines(grid)])
@@ -102,7 +104,7 @@ class FourthOrder(Discretisation):
         tensor(108.)
     """
 
-    order = 4
+    order, radius = 4, 2
 
     def laplacian(self, v: Tensor, grid: Grid) -> Tensor:
         parts = []
@@ -145,7 +147,7 @@ class Q1Elements(Discretisation):
                 [ 1.,  1.,  1.]])
     """
 
-    order = 2
+    order, radius = 2, 1
 
     def laplacian(self, v: Tensor, grid: Grid) -> Tensor:
         parts = []

@@ -22,6 +22,7 @@ class Energy(nn.Module, ABC):
         curvature: Upper bound of the eigenvalues of ∇²E, whatever the state and the weights; inf if unproven.
         concavity: Minus their lower bound, at least 0; 0 for a convex energy, inf if unproven.
         minimal_at_zero: Whether no state has less energy than u = 0.
+        radius: Cells to either side, along each axis, that ∇E at a cell depends on; inf, the default, if not known.
 
     Example:
         >>> class Mass(Energy):  # ½‖u‖²
@@ -35,6 +36,7 @@ class Energy(nn.Module, ABC):
     curvature: float = math.inf
     concavity: float = math.inf
     minimal_at_zero: bool = False
+    radius: float = math.inf
     per_cell: bool = False
 
     @abstractmethod
@@ -126,6 +128,7 @@ class FieldsOfExperts(Filters, Energy):
         self.curvature = self.squared_norm * self.potential.curvature
         self.concavity = self.squared_norm * self.potential.concavity
         self.minimal_at_zero = self.potential.concavity == 0
+        self.radius = self.widest  # the potential is pointwise
 
     def forward(self, u: Tensor) -> Tensor:
         self.check_filtered(u)

@@ -49,10 +49,11 @@ class Evolve(nn.Module):
         step: The scheme, for example ``Heun(Diffusion(…))``.
         duration: Time to evolve, positive.
         control: Chooses the steps; by default ``CFL()``.
-        memory: ``"store"`` keeps what backward needs of every step. ``"checkpoint"`` keeps about 2√n of n states and
-            computes the rest again, twice; up to 16 steps, and where dt depends on the state, each step's state, and
-            computes once. ``"reversible"`` keeps the last state only and undoes the steps one by one, for a step with
-            an ``inverse`` and the controls ``Fixed`` and ``CFL``: exact but for rounding.
+        memory: ``"store"`` keeps what backward needs of every step. ``"checkpoint"`` keeps 8 states, whatever the
+            number of steps, and computes the others again: up to 8 steps once, up to 36 at most twice, up to 120 three
+            and up to 330 four times; where dt depends on the state, it keeps each step's state, and computes once.
+            ``"reversible"`` keeps the last state only and undoes the steps one by one, for a step with an ``inverse``
+            and the controls ``Fixed`` and ``CFL``: exact but for rounding.
 
     Raises:
         StabilityError: If the control finds that a step could be unstable.

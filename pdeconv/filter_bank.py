@@ -77,6 +77,11 @@ class Filters(nn.Module):
         self.boundary_gain = 2.0**grid.dims if grid.boundary == "reflect" else 1.0
 
     @property
+    def widest(self) -> int:
+        """Cells to either side that Kᵀφ(Ku) at a cell depends on, for a pointwise φ."""
+        return self.weight.shape[-1] - 1
+
+    @property
     def squared_norm(self) -> float:
         """Bound of ‖K‖₂², with the boundary."""
         return self.norm**2 * self.boundary_gain

@@ -23,9 +23,11 @@ class Influence(nn.Module, ABC):
     Attributes:
         ceiling: Upper bound of g, whatever the weights.
         lipschitz: Upper bound of |φ′|, where φ is pointwise; inf if unproven. Where g rises φ′ may exceed the ceiling.
+        radius: Cells to either side that g at a cell depends on: 0 where φ is pointwise; inf, the default, if unknown.
     """
 
     ceiling: float
+    radius: float = math.inf
     lipschitz: float = math.inf
 
     @abstractmethod
@@ -45,6 +47,7 @@ class ReLUInfluence(Influence):
     """
 
     ceiling = lipschitz = 1.0
+    radius = 0
 
     def forward(self, z: Tensor) -> Tensor:
         return (z > 0).to(z.dtype)
@@ -59,6 +62,7 @@ class TanhInfluence(Influence):
     """
 
     ceiling = lipschitz = 1.0
+    radius = 0
 
     def forward(self, z: Tensor) -> Tensor:
         small = z.abs() < 1e-3
@@ -87,6 +91,7 @@ class RationalInfluence(Influence):
     """
 
     ceiling = lipschitz = 1.0
+    radius = 0
 
     def __init__(
         self,

@@ -37,6 +37,8 @@ class SplineInfluence(Influence):
         tensor([[[0.5000, 0.5000, 0.5000, 0.5000]]], grad_fn=<AddBackward0>)
     """
 
+    radius = 0
+
     def __init__(
         self,
         features: int,
@@ -89,6 +91,8 @@ class RBFInfluence(Influence):
         >>> RBFInfluence(1, centres=31)(torch.zeros(1, 1, 2))
         tensor([[[0.5000, 0.5000]]], grad_fn=<MulBackward0>)
     """
+
+    radius = 0
 
     def __init__(
         self,

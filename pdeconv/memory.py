@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, get_device_states, set_device_states
 
 from pdeconv.control import Advance
 from pdeconv.errors import PDEConvError
 from pdeconv.steps import Step
 from pdeconv.terms.varying import call_with, parameters_of, values_at
+
+STATES = 8
+"""States that ``march_in_segments`` keeps, the first and that of the step at hand among them."""
 
 
 def recomputed(advance: Advance, u: Tensor, dt: Tensor, index: int) -> Tensor:
@@ -22,26 +27,80 @@ def recomputed(advance: Advance, u: Tensor, dt: Tensor, index: int) -> Tensor:
 
 
 def march_in_segments(advance: Advance, u: Tensor, dt: Tensor, steps: int) -> Tensor:
-    """``steps`` steps of ``dt`` that keep about 2√steps states and what one step needs.
+    """``steps`` steps of ``dt`` that keep at most ``STATES`` states and what one step needs, whatever their number.
 
-    The states between √steps segments are kept; backward computes a segment again and keeps its states, and then each
-    step again from its own. Up to 16 steps, where that saves nothing, each step is a segment and computed once more.
+    The schedule of Griewank and Walther, which computes the fewest steps again for the states that it keeps. With s of
+    them besides that of the step at hand and the least r for which n ≤ C(s + r, s), backward computes each of n steps
+    at most r times, in all r·n − C(s + r, s + 1) + 1 times: for s = 7 up to 8 steps once, up to 36 at most twice, up to
+    120 three and up to 330 four times. The march is cut into two segments: the first, a checkpoint, will be done with
+    all s states and one repetition fewer; the second, with s − 1 states, is cut in turn. Steps that draw random numbers
+    keep the generator's state of each, 5 KiB on the CPU.
 
     References:
-        T. Chen, B. Xu, C. Zhang, C. Guestrin. Training deep nets with sublinear memory cost. arXiv:1604.06174, 2016.
-        A. Griewank. Achieving logarithmic growth of temporal and spatial complexity in reverse automatic
-        differentiation. Optimization Methods and Software 1, 1992.
+        A. Griewank, A. Walther. Algorithm 799: revolve: an implementation of checkpointing for the reverse or adjoint
+        mode of computational differentiation. ACM TOMS 26(1), 2000.
     """
-    length = math.isqrt(steps) if steps > 16 else 1
+    checkpointed = _Checkpoints()
 
-    def segment(u: Tensor, dt: Tensor, start: int) -> Tensor:
-        for index in range(start, min(start + length, steps)):
-            u = recomputed(advance, u, dt, index)
-        return u
+    def march(u: Tensor, dt: Tensor, start: int, length: int, states: int, repeats: int) -> Tensor:
+        while length > 1:
+            first = _first_segment(length, states, repeats)
+            if first == 1:
+                u = checkpointed(advance, u, dt, start)
+            else:
+                u = checkpointed(march, u, dt, start, first, states, repeats - 1)
+            start, length, states = start + first, length - first, states - 1
+        return checkpointed(advance, u, dt, start)
 
-    for start in range(0, steps, length):
-        u = segment(u, dt, start) if length == 1 else recomputed(segment, u, dt, start)
-    return u
+    repeats = next(r for r in itertools.count(1) if _longest(STATES - 1, r) >= steps)
+    return march(u, dt, 0, steps, STATES - 1, repeats)
+
+
+def _longest(states: int, repeats: int) -> int:
+    """The most steps that can be reversed with so many states and repetitions."""
+    return math.comb(states + repeats, states)
+
+
+def _first_segment(length: int, states: int, repeats: int) -> int:
+    """The length of the first of two segments, such that each fits what is left, and fewest steps are done again."""
+    return min(_longest(states, repeats - 1), length - _longest(states - 1, repeats - 1))
+
+
+class _Checkpoints:
+    """Checkpoints whose parts meet the same random numbers again; equal states of a generator are kept once.
+
+    That of the CPU takes 5 KiB: one for each step would grow with the number of steps.
+    """
+
+    def __init__(self) -> None:
+        self._latest: Tensor | None = None
+
+    def __call__(self, part: Callable[..., Tensor], u: Tensor, *others: Tensor | int) -> Tensor:
+        if torch.compiler.is_compiling() or type(u) is not Tensor:  # fake tensors, for one, allow no comparison
+            return checkpoint(part, u, *others, use_reentrant=False)  # pyright: ignore[reportReturnType]
+        state = torch.get_rng_state()
+        if self._latest is None or not torch.equal(state, self._latest):
+            self._latest = state
+        part = _repeatable(part, self._latest, u)
+        return checkpoint(part, u, *others, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore
+
+
+def _repeatable(part: Callable[..., Tensor], state: Tensor, u: Tensor) -> Callable[..., Tensor]:
+    """``part``, which from its second call on meets the random numbers of the first, those of ``state``."""
+    kind, (devices, device_states) = u.device.type, get_device_states(u)
+    begun = False
+
+    def run(*arguments: Tensor | int) -> Tensor:
+        nonlocal begun
+        if not begun:
+            begun = True
+            return part(*arguments)
+        with torch.random.fork_rng(devices, device_type=kind if devices else None):
+            torch.set_rng_state(state)
+            set_device_states(devices, device_states, device_type=kind)
+            return part(*arguments)
+
+    return run
 
 
 class Undo(nn.Module):

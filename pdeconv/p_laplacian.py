@@ -68,6 +68,7 @@ class PLaplace(FaceCoefficient):
         else:
             self.bound = self.epsilon ** (self.p - 2)
         self.ceiling = self.strength.ceiling * self.bound
+        self.radius = max(1, self.strength.radius)
 
     def check_refinable(self) -> None:
         self.strength.check_refinable()

@@ -77,6 +77,8 @@ class _StructureTensor(DiffusionTensor):
         self.integration_scale = checked_number(name, "integration_scale", integration_scale, zero_too=True)
         self.ceiling = checked_number(name, "ceiling", ceiling)
         self.condition = checked_condition(name, condition)
+        # The Gaussians are of whole axes.
+        self.radius = 1 if self.noise_scale == self.integration_scale == 0 else math.inf
         self.log_contrast = nn.Parameter(torch.full((channels,), math.log(contrast), device=device, dtype=dtype))
         start = initial_logit(name, 0.9 * ceiling, ceiling)
         self.weight = nn.Parameter(torch.full((channels,), start, device=device, dtype=dtype))

@@ -77,6 +77,8 @@ class ConstantVelocity(Velocity):
         tensor([0., 1.])
     """
 
+    radius = 0
+
     def __init__(self, components: Sequence[float]) -> None:
         super().__init__()
         if not isinstance(components, Sequence) or isinstance(components, str):
@@ -113,7 +115,7 @@ class SelfVelocity(Velocity):
         torch.Size([2, 2, 3, 8, 8])
     """
 
-    depends_on_state = True
+    depends_on_state, radius = True, 0
 
     def __init__(self, ceiling: float = 1.0) -> None:
         super().__init__()
@@ -136,6 +138,8 @@ class PerChannelVelocity(Velocity):
         >>> PerChannelVelocity(3)(torch.zeros(1, 3, 8, 8), Grid()).shape
         torch.Size([1, 2, 3, 1, 1])
     """
+
+    radius = 0
 
     def __init__(
         self,
@@ -199,7 +203,7 @@ class ConvVelocity(Velocity):
         check_dims(self, self.dims, grid)
         extended = u
         for axis in grid.axes:
-            extended = extend(extended, axis, grid.boundary, self.radius)
+            extended = extend(extended, axis, grid.boundary, self.conv.kernel_size[0] // 2)
         velocity = self.ceiling * torch.tanh(self.conv(extended.to(self.conv.weight.dtype)).to(u.dtype))
         return velocity.unflatten(1, (-1, self.dims)).transpose(1, 2)
 

@@ -154,7 +154,7 @@ class StreamVelocity(Velocity):
             raise PDEConvError(f"{name} needs dims=2 or 3, but got {dims!r}; in 1-D use PerChannelVelocity.")
         if kernel_size % 2:
             raise PDEConvError(f"{name} needs an even kernel_size, centred at corners, but got {kernel_size}.")
-        self.dims, self.pairs = dims, tuple(combinations(range(dims), 2))
+        self.dims, self.pairs, self.radius = dims, tuple(combinations(range(dims), 2)), kernel_size // 2
         self.widths = [[kernel_size if i in pair else kernel_size - 1 for i in range(dims)] for pair in self.pairs]
         convolution = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
         self.convs = nn.ModuleList(

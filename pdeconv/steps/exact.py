@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from pdeconv.steps.step import SingleTermStep
+from pdeconv.steps.step import SingleTermStep, pointwise
 
 
 class Exact(SingleTermStep):
@@ -35,6 +35,10 @@ class Exact(SingleTermStep):
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         return self.term.solution(u, dt) if self.term.solvable else self.term(u).flow(u, dt)
+
+    @property
+    def radius(self) -> float:
+        return pointwise(self.term)
 
     @property
     def _frozen_limit(self) -> float:

@@ -43,6 +43,10 @@ class RungeKutta(SingleTermStep):
         dt = per_sample(dt, u)
         return advanced(u, dt, self.b, self.slopes(u, dt, self.term(u)(u)))
 
+    @property
+    def radius(self) -> float:
+        return len(self.b) * self.term.radius
+
     def slopes(self, u: Tensor, dt: Tensor, first: Tensor) -> list[Tensor]:
         """The slopes of all stages, ``first`` that at ``u``; ``dt`` is shaped to multiply ``u``."""
         slopes = [first]

@@ -43,7 +43,7 @@ class ETD1(PartitionedStep):
         True
     """
 
-    order, strength = 1, math.inf
+    order, strength, evaluations = 1, math.inf, 1
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         stiff, dt = self.stiff(u), per_sample(dt, u)
@@ -92,7 +92,7 @@ class ETDRK2(ETD1):
         1
     """
 
-    order = 2
+    order, evaluations = 2, 2
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         stiff, dt = self.stiff(u), per_sample(dt, u)

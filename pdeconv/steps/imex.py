@@ -35,7 +35,7 @@ class IMEXEuler(PartitionedStep):
         0.5
     """
 
-    order, strength = 1, 1.0
+    order, strength, evaluations = 1, 1.0, 1
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         return self.stiff(u).solve(u + per_sample(dt, u) * self.explicit(u)(u), dt)
@@ -76,7 +76,7 @@ class ARS222(PartitionedStep):
         2
     """
 
-    order, strength = 2, 1.0
+    order, strength, evaluations = 2, 1.0, 2
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         stiff, h = self.stiff(u), per_sample(dt, u)

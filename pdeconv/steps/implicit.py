@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from pdeconv.operator import per_sample
-from pdeconv.steps.step import SingleTermStep
+from pdeconv.steps.step import SingleTermStep, pointwise
 
 
 class BackwardEuler(SingleTermStep):
@@ -42,6 +42,10 @@ class BackwardEuler(SingleTermStep):
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         return self.term(u).solve(u, dt)
 
+    @property
+    def radius(self) -> float:
+        return pointwise(self.term)
+
 
 class CrankNicolson(SingleTermStep):
     """Crank–Nicolson, u⁺ − dt/2·A(u)u⁺ = u + dt/2·A(u)u. Order 2; dt ≤ 2/rate.
@@ -70,3 +74,7 @@ class CrankNicolson(SingleTermStep):
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         operator = self.term(u)
         return operator.solve(u + per_sample(dt / 2, u) * operator(u), dt / 2)
+
+    @property
+    def radius(self) -> float:
+        return pointwise(self.term)

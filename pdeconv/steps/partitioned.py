@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pdeconv.errors import checked_type
 from pdeconv.operator import NOTHING, Keeps, common
-from pdeconv.steps.step import Step, limit_at, term_name
+from pdeconv.steps.step import Step, limit_at, pointwise, term_name
 from pdeconv.terms import SumTerm, Term
 
 
@@ -24,12 +24,14 @@ class PartitionedStep(Step):
 
     Attributes:
         strength: C in dt ≤ C / rate.
+        evaluations: Of the explicit term, one after the other.
 
     Raises:
         PDEConvError: If the terms live on different grids.
     """
 
     strength: float
+    evaluations: int
 
     def __init__(self, stiff: Term, explicit: Term) -> None:
         super().__init__()
@@ -50,6 +52,10 @@ class PartitionedStep(Step):
 
     def courant(self, dt: float) -> float:
         return dt * self.explicit.ceiling
+
+    @property
+    def radius(self) -> float:
+        return self.evaluations * self.explicit.radius + pointwise(self.stiff)
 
     @property
     def keeps(self) -> Keeps:

@@ -70,6 +70,10 @@ class Splitting(Step):
         return max(step.courant(share * dt) for step, share in self.schedule)
 
     @property
+    def radius(self) -> float:
+        return sum(step.radius for step, _ in self.schedule)
+
+    @property
     def keeps(self) -> Keeps:
         first, *others = (step.keeps for step, _ in self.schedule)
         for keeps in others:

@@ -33,6 +33,10 @@ class Stabilised(SingleTermStep):
             raise PDEConvError(f"{name} needs at least {self.fewest_stages} stages, but got stages={stages}.")
 
     @property
+    def radius(self) -> float:
+        return self.stages * self.term.radius
+
+    @property
     def keeps(self) -> Keeps:
         return self.term.keeps & {ENERGY} if self.term.symmetric else NOTHING
 

@@ -61,6 +61,11 @@ class Step(nn.Module, ABC):
     def name(self) -> str:
         """The scheme in one line, for example ``Heun(Diffusion)``."""
 
+    @property
+    def radius(self) -> float:
+        """Cells to either side, along each axis, whose values the state after a step depends on; inf if not known."""
+        return math.inf
+
     def inverse(self, u: Tensor, dt: Tensor) -> Tensor:
         """The state that the step takes to ``u``, but for rounding. Raises ``UnsupportedError`` where undefined."""
         raise UnsupportedError(
@@ -124,6 +129,11 @@ class SingleTermStep(Step):
 
     def extra_repr(self) -> str:
         return f"order={self.order}, limit={self.guaranteed_limit:.4g}"
+
+
+def pointwise(term: Term) -> float:
+    """The radius of a solve or a flow of ``term``: it ties all cells together, unless each acts by itself."""
+    return 0 if term.radius == 0 else math.inf
 
 
 def limit_at(strength: float, rate: Tensor) -> Tensor:

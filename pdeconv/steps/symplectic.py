@@ -61,6 +61,10 @@ class SymplecticStep(SingleTermStep):
             u = u - per_sample(share * dt, u) * half(u)(u)
         return u
 
+    @property
+    def radius(self) -> float:
+        return sum(half.radius for half, _ in self.schedule)
+
     def limit(self, u: Tensor) -> Tensor:
         """From the term's ``frequency``: nothing is measured."""
         clock = torch.promote_types(u.dtype, torch.float32)
@@ -212,6 +216,10 @@ class Momentum(SingleTermStep):
         u, v = pair(u)
         u = u - per_sample(dt, u) * v
         return torch.cat((u, (v - (1 - self.retention) * self.term(u)(u)) / self.retention), 1)
+
+    @property
+    def radius(self) -> float:
+        return self.term.radius
 
     def limit(self, u: Tensor) -> Tensor:
         return u.new_zeros(())

@@ -63,6 +63,7 @@ class Advection(Term):
         speed = self.velocity.ceiling * sum(1 / dx for dx in grid.spacings)
         self.grid, self.ceiling = grid, self.scheme.steepness * speed if proven else math.inf
         self.keeps = range_kept(grid) if proven else NOTHING
+        self.radius = max(self.velocity.radius, self.scheme.radius + 1)
 
     def refine(self, factor: float) -> None:
         self.velocity.check_refinable()

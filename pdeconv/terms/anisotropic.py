@@ -63,7 +63,7 @@ class AnisotropicDiffusion(Term):
     def __init__(self, tensor: DiffusionTensor, grid: Grid | None = None) -> None:
         super().__init__()
         checked_type("AnisotropicDiffusion", tensor, DiffusionTensor, "give for example EdgeEnhancing(channels)")
-        self.tensor = tensor
+        self.tensor, self.radius = tensor, tensor.radius + 1
         self._place(checked_grid("AnisotropicDiffusion", grid))
 
     def _place(self, grid: Grid) -> None:

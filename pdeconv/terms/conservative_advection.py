@@ -64,6 +64,7 @@ class ConservativeAdvection(Term):
         self.grid, self.growth = grid, 2 * self.velocity.ceiling * sum(1 / dx for dx in grid.spacings)
         self.ceiling = self.growth if proven else math.inf
         self.keeps = frozenset({NON_NEGATIVE}) if proven else NOTHING
+        self.radius = max(self.velocity.radius, self.scheme.radius) + 1
 
     def refine(self, factor: float) -> None:
         self.velocity.check_refinable()

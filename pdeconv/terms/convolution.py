@@ -72,6 +72,7 @@ class SymmetricConvolution(Filters, Term):
         if isinstance(self.influence, Influence):
             self.ceiling, self.keeps = self.squared_norm * self.influence.ceiling / 2, frozenset({ENERGY})
             self.symmetric = True
+            self.radius = self.influence.radius + self.widest
 
     def forward(self, u: Tensor) -> Operator:
         self.check_filtered(u)

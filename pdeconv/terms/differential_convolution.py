@@ -80,6 +80,7 @@ class DifferentialConvolution(Term):
         self.coefficient = nn.Parameter(start.to(device=device, dtype=dtype))
         shape = (len(start),) + (kernel_size,) * self.grid.dims
         self.moments = nn.Parameter(torch.zeros(shape, device=device, dtype=dtype))
+        self.radius = kernel_size // 2
 
     @property
     def kernels(self) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pdeconv.coefficient import Coefficient, FaceCoefficient
 from pdeconv.depthwise import DepthwiseEquation, one_a_channel
-from pdeconv.discretisation import Discretisation, SecondOrder
 from pdeconv.diffusivity import EdgeStopping
+from pdeconv.discretisation import Discretisation, SecondOrder
 from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
 from pdeconv.grid import Grid, checked_grid
 from pdeconv.linear import map_modes, solve_balance
@@ -69,6 +69,7 @@ class Diffusion(Term):
         self.grid, self.keeps = grid, self.discretisation.keeps(grid)
         self.symmetric = grid.boundary != "reflect"  # there it is in the weights of the cells only
         self.ceiling = self.diffusivity.ceiling * self.discretisation.rate(grid)
+        self.radius = self.diffusivity.radius + self.discretisation.radius
 
     def refine(self, factor: float) -> None:
         self.diffusivity.check_refinable()

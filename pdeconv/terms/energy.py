@@ -45,6 +45,7 @@ class EnergyFlow(Term):
         super().__init__()
         checked_type("EnergyFlow", energy, Energy, "give for example NetworkEnergy(module)")
         self.energy, self.grid, self.ceiling = energy, energy.grid, energy.curvature / 2
+        self.radius = energy.radius
         if math.isfinite(energy.concavity):
             self.growth = energy.concavity
         if energy.concavity == 0 and math.isfinite(energy.curvature):

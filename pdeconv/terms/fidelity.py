@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 from pdeconv.coefficient import Coefficient
@@ -66,6 +68,7 @@ class FidelityTo(Term):
         super().__init__()
         checked_type("Fidelity.towards", data, Tensor, "give the data as a tensor (B, C, *S)")
         self.strength, self.ceiling = strength, strength.ceiling
+        self.radius = strength.radius if data.numel() == 1 else math.inf  # data of cells belong to one image
         self.register_buffer("data", data, persistent=False)  # moves with the module, is never saved with it
 
     def forward(self, u: Tensor) -> Operator:

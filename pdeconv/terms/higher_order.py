@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -35,6 +36,7 @@ class _PowerTerm(Term):
         self.keeps = energy_kept(grid) | (range_kept(grid) if averages else NOTHING)
         self.grid, self.symmetric = grid, grid.boundary != "reflect"
         self.ceiling = self.diffusivity.ceiling * self.fastest
+        self.radius = 2 + self.diffusivity.radius if self.power == 2 else math.inf
 
     def refine(self, factor: float) -> None:
         self.diffusivity.check_refinable()

@@ -40,6 +40,7 @@ class _Morphology(Term):
     def _place(self, grid: Grid) -> None:
         self.grid, self.keeps = grid, range_kept(grid)
         self.ceiling = self.speed.ceiling * math.sqrt(sum(1 / dx**2 for dx in grid.spacings))
+        self.radius = max(1, self.speed.radius)
 
     def refine(self, factor: float) -> None:
         self.speed.check_refinable()
@@ -233,6 +234,7 @@ class MeanCurvatureMotion(_Morphology):
     def _place(self, grid: Grid) -> None:
         super()._place(grid)
         self.ceiling = 4 * self.speed.ceiling * sum(1 / dx**2 for dx in grid.spacings)
+        self.radius = max(2, self.speed.radius)
 
     def forward(self, u: Tensor) -> Operator:
         wide = wider_than_half(u)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pdeconv.coefficient import Coefficient
 from pdeconv.depthwise import DepthwiseEquation
 from pdeconv.errors import checked_type
 from pdeconv.law import Law
@@ -52,6 +53,8 @@ class Reaction(Term):
         self.ceiling, self.growth, self.keeps = law.ceiling, law.growth, law.keeps
         self.symmetric = type(law).source is Law.source  # a source is not linear
         self.solvable = type(law).solution is not Law.solution
+        # A law acts at a cell by itself, and reaches as far as its strengths do.
+        self.radius = max((part.radius for part in law.modules() if isinstance(part, Coefficient)), default=0)
 
     def refine(self, factor: float) -> None:
         """Nothing to do: a cell reacts by itself."""

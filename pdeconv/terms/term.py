@@ -35,6 +35,8 @@ class Term(nn.Module, ABC):
             with no positive eigenvalue: then ``Leapfrog`` is proven for dt ≤ 2/frequency.
         solvable: Whether ``solution`` is known: the state-dependent equation solved exactly, for any dt.
         symmetric: Whether the frozen operator is symmetric whatever the state and the weights, ⟨v, Aw⟩ = ⟨Av, w⟩.
+        radius: Cells to either side, along each axis, whose values A(u)u at a cell depends on; inf, the default, if it
+            is not known, or where in the image the cell lies matters too. ``evolve_in_tiles`` needs it.
 
     Example:
         >>> import torch
@@ -55,6 +57,7 @@ class Term(nn.Module, ABC):
     oscillates: bool = False
     solvable: bool = False
     symmetric: bool = False
+    radius: float = math.inf
     _version = 1
 
     def __init_subclass__(cls) -> None:
@@ -130,6 +133,7 @@ class SumTerm(Term):
         self.ceiling = sum(part.ceiling for part in flat)
         self.growth = sum(part.growth for part in flat)
         self.symmetric = all(part.symmetric for part in flat)
+        self.radius = max((part.radius for part in flat), default=0)
         keeps = flat[0].keeps
         for part in flat[1:]:
             keeps = common(keeps, part.keeps)

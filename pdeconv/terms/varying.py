@@ -61,6 +61,7 @@ class TimeVarying(Term):
         self.grid, self.ceiling = term.grid, term.ceiling
         self.keeps = term.keeps - {OWN_ENERGY}  # which changes with the weights
         self.growth, self.frequency, self.symmetric = term.growth, term.frequency, term.symmetric
+        self.radius = term.radius
 
     @property
     def at_start(self) -> Term:

@@ -64,7 +64,7 @@ class HalfTerm(Term):
 
     def __init__(self, whole: SeparableTerm, first: bool) -> None:
         super().__init__()
-        self.whole, self.first, self.grid = whole, first, whole.grid
+        self.whole, self.first, self.grid, self.radius = whole, first, whole.grid, whole.radius
 
     def forward(self, u: Tensor) -> Operator:
         pair(u)
@@ -149,7 +149,7 @@ class Wave(SeparableTerm):
         self._declare()
 
     def _declare(self) -> None:
-        self.grid = self.elasticity.grid
+        self.grid, self.radius = self.elasticity.grid, self.elasticity.radius
         self.frequency = math.sqrt(2 * self.elasticity.ceiling)
 
     def refine(self, factor: float) -> None:
@@ -261,7 +261,7 @@ class HamiltonianSystem(SeparableTerm):
         self.convolution = SymmetricConvolution(
             channels, features, kernel_size, influence, norm, grid, device=device, dtype=dtype
         )
-        self.grid = self.convolution.grid
+        self.grid, self.radius = self.convolution.grid, self.convolution.radius
         self.bias = nn.Parameter(torch.zeros(self.convolution.weight.shape[0], device=device, dtype=dtype))
         self.frequency = self.convolution.squared_norm * influence.lipschitz
 

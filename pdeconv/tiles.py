@@ -1,0 +1,161 @@
+"""Filtering images of any size tile by tile, each with a halo as wide as the steps reach: the result is the same."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pdeconv.errors import PDEConvError, checked_count, checked_type
+from pdeconv.evolve import Evolve
+from pdeconv.grid import check_state
+from pdeconv.terms import Term
+
+
+def evolve_in_tiles(evolve: Evolve, u: Tensor, tile: int | Sequence[int] = 1024, out: Tensor | None = None) -> Tensor:
+    """``evolve(u)`` without gradients, tile by tile: needs the memory of the input, the result and one tile.
+
+    Each tile is evolved with a halo of ``evolve.steps · evolve.step.radius`` cells, clipped at the image's edges or
+    wrapped around them, which is cut off again: what happens at a cut edge does not get farther than that. The result
+    is therefore ``evolve(u)``: bit for bit where arithmetic is +, −, ·, / and √, and to rounding where it is a
+    library's convolution, or an exponential.
+
+    The tiles go to the device of the weights; ``u`` and ``out`` may lie elsewhere.
+
+    Args:
+        evolve: With a control of static dt, ``Fixed`` or ``CFL``, and a step of finite ``radius``.
+        u: State (B, C, *S) on 1 to 3 axes.
+        tile: Cells of a tile along each axis, without the halo. One that is short beside the halo costs time.
+        out: Where to write, of the shape of ``u`` and not its memory; a ``numpy.memmap`` by ``torch.from_numpy``, too.
+
+    Returns:
+        The state at the duration, ``out`` if given.
+
+    Raises:
+        PDEConvError: If dt depends on the state, a part of the step depends on the whole image (a solve, a spectral or
+            nonlocal term, a coefficient with a value per cell) or does not declare its ``radius``, or ``tile`` or
+            ``out`` does not fit.
+
+    Example:
+        >>> from pdeconv import CFL, Diffusion, Euler, PeronaMalik
+        >>> denoise = Evolve(Euler(Diffusion(PeronaMalik(channels=1))), duration=2.0, control=CFL(0.9))
+        >>> u = torch.rand(1, 1, 100, 70)
+        >>> torch.equal(evolve_in_tiles(denoise, u, tile=32), denoise(u))
+        True
+    """
+    halo = _checked_halo(evolve)
+    check_state(u)
+    sizes = _checked_sizes(tile, u.dim() - 2)
+    out = torch.empty_like(u) if out is None else _checked_out(out, u)
+    wraps = any(term.grid.boundary == "periodic" for term in _terms(evolve) if term.grid is not None)
+    device = next((weight.device for weight in evolve.parameters()), u.device)
+    lines = [list(_spans(cells, size, halo, wraps)) for cells, size in zip(u.shape[2:], sizes, strict=True)]
+    with torch.no_grad():
+        for spans in itertools.product(*lines):
+            _write(evolve(_extended(u, spans, device)), spans, out)  # nothing of one tile outlives it
+    return out
+
+
+class _Span(NamedTuple):
+    """A tile along an axis: its cells start … stop − 1, and with its halo low … high − 1, wrapped beyond the ends."""
+
+    start: int
+    stop: int
+    low: int
+    high: int
+
+    def pieces(self, cells: int) -> Iterator[tuple[int, int, int]]:
+        """(first cell in the image, first cell in the tile, number of cells) of what lies in one piece in the image."""
+        at = self.low
+        while at < self.high:
+            source = at % cells
+            count = min(cells - source, self.high - at)
+            yield source, at - self.low, count
+            at += count
+
+
+def _spans(cells: int, size: int, halo: int, wraps: bool) -> Iterator[_Span]:
+    for start in range(0, cells, size):
+        stop = min(start + size, cells)
+        low, high = start - halo, stop + halo
+        if not wraps:
+            low, high = max(low, 0), min(high, cells)
+        elif high - low >= cells:  # the axis wraps by itself
+            low, high = 0, cells
+        yield _Span(start, stop, low, high)
+
+
+def _extended(u: Tensor, spans: tuple[_Span, ...], device: torch.device) -> Tensor:
+    """A tile with its halo, copied from ``u``."""
+    part = u.new_empty((*u.shape[:2], *(span.high - span.low for span in spans)), device=device)
+    for pieces in itertools.product(*(span.pieces(u.shape[axis]) for axis, span in enumerate(spans, start=2))):
+        source, target = u, part
+        for axis, (first, place, count) in enumerate(pieces, start=2):
+            source, target = source.narrow(axis, first, count), target.narrow(axis, place, count)
+        target.copy_(source)
+    return part
+
+
+def _write(part: Tensor, spans: tuple[_Span, ...], out: Tensor) -> None:
+    """A tile without its halo, copied to its place."""
+    for axis, span in enumerate(spans, start=2):
+        part = part.narrow(axis, span.start - span.low, span.stop - span.start)
+        out = out.narrow(axis, span.start, span.stop - span.start)
+    out.copy_(part)
+
+
+def _terms(evolve: Evolve) -> list[Term]:
+    return [module for module in evolve.step.modules() if isinstance(module, Term)]
+
+
+def _checked_halo(evolve: Evolve) -> int:
+    checked_type("evolve_in_tiles", evolve, Evolve, "give for example Evolve(Euler(term), duration)")
+    if not evolve.control.static:
+        raise PDEConvError(
+            f"evolve_in_tiles needs a dt that does not depend on the state, Fixed or CFL, but got {evolve.control}; "
+            "the tiles of an image would differ in time."
+        )
+    if math.isinf(evolve.step.radius):
+        parts = ", ".join(dict.fromkeys(_unbounded(evolve.step)))
+        raise PDEConvError(
+            f"evolve_in_tiles needs a step of finite radius, but in {evolve.step.name} {parts} depends on the whole "
+            "image, or does not declare its radius; use explicit steps such as Heun and terms of finite stencils, "
+            "declare the radius of a term of your own, or evolve the whole image."
+        )
+    return evolve.steps * int(evolve.step.radius)
+
+
+def _unbounded(module: nn.Module) -> list[str]:
+    """The innermost parts of infinite radius."""
+    within = [name for child in module.children() for name in _unbounded(child)]
+    if not within and math.isinf(getattr(module, "radius", 0)):
+        return [type(module).__name__]
+    return within
+
+
+def _checked_sizes(tile: int | Sequence[int], axes: int) -> list[int]:
+    sizes = list(tile) if isinstance(tile, Sequence) else [tile] * axes
+    if len(sizes) != axes:
+        raise PDEConvError(
+            f"evolve_in_tiles needs one size of a tile, or {axes}, one for each axis of the state, but got tile={tile}."
+        )
+    return [checked_count("evolve_in_tiles", "tile", size) for size in sizes]
+
+
+def _checked_out(out: Tensor, u: Tensor) -> Tensor:
+    checked_type("evolve_in_tiles", out, Tensor, "give out=torch.empty_like(u), or leave it out")
+    if out.shape != u.shape or out.dtype != u.dtype:
+        raise PDEConvError(
+            f"evolve_in_tiles writes {tuple(u.shape)} of {u.dtype}, but out has {tuple(out.shape)} of {out.dtype}; "
+            "give out=torch.empty_like(u)."
+        )
+    if out.untyped_storage().data_ptr() == u.untyped_storage().data_ptr():
+        raise PDEConvError(
+            "evolve_in_tiles cannot write into its input, which later tiles still need, but out shares the memory of "
+            "u; give out=torch.empty_like(u)."
+        )
+    return out
