@@ -1,6 +1,6 @@
 """How fast: one table, each row a ratio of two things measured in alternation in this run, beside its target.
 
-The machine's copy bandwidth and matrix rate come first. Let nothing else run meanwhile. What is compared with comes with
+The machine's copy bandwidth and matrix rate come first. Let nothing else run meanwhile. The packages to compare with:
 pip install "pdeconv[benchmark]"; rows whose package is missing say so.
 
 python benchmarks/speed.py [--rows perona_malik step/allen_cahn …] [--markdown FILE] [--plot FILE] [--quick] [--list]
@@ -13,9 +13,10 @@ from pathlib import Path
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is talkative; before torch is imported
 
+import torch
 from speed_rows import blocks, filters, implicit, machine, scaling, steps, table, training
 from speed_rows.pairing import Patience
-from speed_rows.row import Outcome, PeerMissing, Row, Setting
+from speed_rows.row import Outcome, PeerMissingError, Row, Setting
 
 FAMILIES = (filters, steps, blocks, implicit, training, scaling)
 
@@ -39,7 +40,7 @@ def measured(row: Row, setting: Setting) -> Outcome | str:
     """What the row found, or why it found nothing: one row must not cost the others."""
     try:
         return row.measure(setting)
-    except PeerMissing as error:
+    except PeerMissingError as error:
         return f"skipped: {error}"
     except Exception as error:
         return f"failed: {type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
@@ -60,6 +61,8 @@ def main() -> None:
     if options.list:
         print("\n".join(f"{row.name}: {row.what}" + (f" ({row.target})" if row.target else "") for row in rows))
         return
+    if options.quick:
+        torch.set_num_threads(1)  # threads would cost more than such sizes do
     patience = Patience(0.0, 3, 3, 0.0) if options.quick else Patience(options.seconds)
     setting = Setting(options.quick, patience)
     lines = machine.describe(setting)

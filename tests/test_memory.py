@@ -1,8 +1,6 @@
 """Law: what backward needs may be stored, computed again or undone: the gradients are the same, the memory is not."""
 
 import copy
-import runpy
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +11,7 @@ from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 
+from benchmarks.speed_rows.peak_memory import peak_bytes
 from pdeconv import (
     CFL,
     Clamp,
@@ -34,7 +33,6 @@ from pdeconv import (
 from pdeconv.memory import Undo, march_reversibly
 
 MEMORIES = ("store", "checkpoint", "reversible")
-peak_bytes = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "memory.py"))["peak_bytes"]
 
 
 def gradients(evolve, u):

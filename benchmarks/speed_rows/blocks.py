@@ -51,6 +51,15 @@ def open_block(channels: int, evolve: Evolve | None = None) -> PDEBlock:
     return block
 
 
+def one_step_block(method: Callable[[Term], Step], channels: int, law: Law | None = None) -> PDEBlock:
+    """One step of ``terms``, the gate 1."""
+    return open_block(channels, Evolve(method(terms(channels, law)), 1.0, Fixed(1)))
+
+
+def _network_block(channels: int) -> PDEBlock:
+    return one_step_block(Heun, channels, PointwiseNetwork(channels, channels, ceiling=CEILING))
+
+
 class PlainEquation(nn.Module):
     """The same right-hand side as a user of torchdiffeq writes it in plain PyTorch, with the weights of ``term``."""
 
@@ -147,18 +156,10 @@ def _torchdiffeq_memory(name: str, kind: str, setting: Setting) -> Outcome:
 
 def rows() -> list[Row]:
     state = "forward and backward on (128, 64, 32, 32) float32:"
-
-    def of(method: Callable[[Term], Step], network: bool = False) -> Callable[[int], PDEBlock]:
-        def build(channels: int) -> PDEBlock:
-            law = PointwiseNetwork(channels, channels, ceiling=CEILING) if network else None
-            return open_block(channels, Evolve(method(terms(channels, law)), 1.0, Fixed(1)))
-
-        return build
-
     variants = {
-        "euler": (of(Euler), "one Euler step of diffusion + advection + bistable reaction"),
-        "heun": (of(Heun), "one Heun step of diffusion + advection + bistable reaction"),
-        "network": (of(Heun, network=True), "one Heun step of diffusion + advection + a pointwise network of 64"),
+        "euler": (partial(one_step_block, Euler), "one Euler step of diffusion + advection + bistable reaction"),
+        "heun": (partial(one_step_block, Heun), "one Heun step of diffusion + advection + bistable reaction"),
+        "network": (_network_block, "one Heun step of diffusion + advection + a pointwise network of 64"),
         "default": (open_block, "the default block: diffusion + advection, as many Heun steps as its ceilings ask"),
     }
     found = []

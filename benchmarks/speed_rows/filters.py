@@ -110,7 +110,7 @@ def _gaussian(package: str, full: int, sigma: float, setting: Setting) -> Outcom
         width = 2 * int(4 * sigma + 0.5) + 1
         other = partial(cv2.GaussianBlur, array, (width, width), sigma, borderType=cv2.BORDER_REFLECT)
     else:
-        # "mirror" of scikit-image is "reflect" of SciPy and the reverse; "reflect" here repeats the edge's cell, as we do.
+        # "reflect" is passed on to SciPy, where it mirrors the image with the edge's cell, as ours is mirrored.
         other = partial(peer("skimage.filters", "scikit-image").gaussian, array, sigma, mode="reflect", truncate=4.0)
     apart = float(np.abs(blurred()[0, 0].numpy() - other())[8:-8, 8:-8].max())
     return times_as_fast(setting, blurred, other, note=f"results apart by {apart:.1e} at most")
@@ -159,8 +159,8 @@ def rows() -> list[Row]:
     found.append(
         Row(
             "curvature/simpleitk",
-            f"one explicit iteration of mean curvature motion, 2048² float32: CurvatureFlow's ms / our ms; equal equation "
-            "and iterations, other differences",
+            "one explicit iteration of mean curvature motion, 2048² float32: CurvatureFlow's ms / our ms; equal "
+            "equation and iterations, other differences",
             _itk_curvature,
         )
     )
@@ -173,16 +173,16 @@ def rows() -> list[Row]:
         found.append(
             Row(
                 f"gaussian/{package}/{side}",
-                f"heat until σ = {sigma:g} on {side}² float32, exact, against a Gaussian cut at 4σ: peer's ms / our ms; "
-                "equal result but for the cells",
+                f"heat until σ = {sigma:g} on {side}² float32, exact, against a Gaussian cut at 4σ: peer's ms / "
+                "our ms; equal result but for the cells",
                 partial(_gaussian, package, side, sigma),
             )
         )
     found.append(
         Row(
             "total_variation/skimage",
-            "one iteration, 2048² float32: denoise_tv_chambolle's ms / ms of an Euler step of TV flow; a gradient and a "
-            "divergence each, but of two algorithms: per iteration, not per result",
+            "one iteration, 2048² float32: denoise_tv_chambolle's ms / ms of an Euler step of TV flow; a gradient and "
+            "a divergence each, but of two algorithms: per iteration, not per result",
             _total_variation,
         )
     )

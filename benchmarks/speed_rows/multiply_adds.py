@@ -1,12 +1,14 @@
 """Multiply-adds of a module's forward pass: what "equal multiply-adds" means in the training rows.
 
-Counted are convolutions, matrix products, and each elementwise multiplication or division that runs as such (a stencil's
-coefficients, upwind weights, steps of dt). Not counted, in either network: additions alone, and functions such as tanh,
-normalisation and pooling. So a stencil counts no more than it must: counting more would set the plain network against
-which a PDE network is compared a larger, slower one.
+Counted are convolutions, matrix products, and each elementwise multiplication or division that runs as such (a
+stencil's coefficients, upwind weights, steps of dt). Not counted, in either network: additions alone, and functions
+such as tanh, normalisation and pooling. So a stencil counts no more than it must: counting more would set a PDE
+network against a larger, slower plain one.
 """
 
 from __future__ import annotations
+
+import copy
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ class _Elementwise(TorchDispatchMode):
         super().__init__()
         self.count = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace not in ("aten", "prim", "prims"):
             raise RuntimeError(f"{func} is no operator of PyTorch: the multiply-adds in it cannot be counted.")
         found = func(*args, **(kwargs or {}))
@@ -37,13 +39,10 @@ def multiply_adds(module: nn.Module, sample: Tensor) -> int:
 
     In float64, on a copy: there the library takes its plain path, whose operations can be seen.
     """
-    wide = torch.float64
-    state = {name: value.to(wide) if value.is_floating_point() else value for name, value in _state(module).items()}
+    wide = copy.deepcopy(module).double()
     flops, elementwise = FlopCounterMode(display=False), _Elementwise()
-    with torch.no_grad(), flops, elementwise:
-        torch.func.functional_call(module, state, (sample.to(wide),))
+    with torch.no_grad():
+        wide(sample.double())  # computes what is kept, such as the cosine transform's matrices
+        with flops, elementwise:
+            wide(sample.double())
     return flops.get_total_flops() // 2 + elementwise.count
-
-
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}

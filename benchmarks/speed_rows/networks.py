@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from pdeconv import Evolve, Fixed, Heun
+from pdeconv import Heun
 
-from .blocks import open_block, terms
+from .blocks import one_step_block
 from .row import peer
 
-SIDE, LEVELS = 32, 3
+SIDE = 32
 
 
 def basic_block(before: int, after: int, stride: int) -> nn.Module:
@@ -23,25 +25,24 @@ def basic_block(before: int, after: int, stride: int) -> nn.Module:
 
 
 class ResNet(nn.Module):
-    """A ResNet for small images: stem, three levels of ``blocks`` BasicBlocks, widths w, 2w, 4w, and a linear head.
+    """A ResNet for small images: stem, three levels of BasicBlocks, each of half the resolution, and a linear head.
 
     Args:
-        width: w.
+        widths: Channels of each level.
         blocks: BasicBlocks of each level.
         pde: Whether each BasicBlock is followed by a PDEBlock: one Heun step of diffusion + advection + reaction.
     """
 
-    def __init__(self, width: int, blocks: Sequence[int], pde: bool = False) -> None:
+    def __init__(self, widths: Sequence[int], blocks: Sequence[int], pde: bool = False) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        before = width
-        for level, count in enumerate(blocks):
-            after = width * 2**level
+        before = widths[0]
+        layers: list[nn.Module] = [nn.Conv2d(3, before, 3, padding=1, bias=False), nn.BatchNorm2d(before), nn.ReLU()]
+        for level, (after, count) in enumerate(zip(widths, blocks, strict=True)):
             for index in range(count):
                 layers.append(basic_block(before, after, 2 if level > 0 and index == 0 else 1))
                 before = after
                 if pde:
-                    layers.append(open_block(after, Evolve(Heun(terms(after)), 1.0, Fixed(1))))
+                    layers.append(one_step_block(Heun, after))
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
 
@@ -49,32 +50,36 @@ class ResNet(nn.Module):
         return self.head(self.features(image))
 
 
-def resnet_multiply_adds(width: int, blocks: Sequence[int]) -> int:
-    """Of ``ResNet(width, blocks)`` on one 32 × 32 image, in its convolutions and head."""
-    total, before = 27 * width * SIDE**2, width
-    for level, count in enumerate(blocks):
-        after, cells = width * 2**level, (SIDE // 2**level) ** 2
-        for _ in range(count):
-            projection = before * after if before != after else 0
+def resnet_multiply_adds(widths: Sequence[int], blocks: Sequence[int]) -> int:
+    """Of ``ResNet(widths, blocks)`` on one 32 × 32 image."""
+    total, before = 27 * widths[0] * SIDE**2, widths[0]
+    for level, (after, count) in enumerate(zip(widths, blocks, strict=True)):
+        cells = (SIDE // 2**level) ** 2
+        for index in range(count):
+            projection = before * after if before != after or (level > 0 and index == 0) else 0
             total += cells * (9 * before * after + 9 * after**2 + projection)
             before = after
     return total + 10 * before
 
 
-def matched_resnet(multiply_adds: int, tolerance: float = 0.02) -> tuple[int, tuple[int, ...]]:
-    """Width and blocks of the plain ResNet of as many multiply-adds, within ``tolerance``.
+def matched_resnet(
+    multiply_adds: int, like: Sequence[int], tolerance: float = 0.02
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Widths and blocks of the plain ResNet of as many multiply-adds, within ``tolerance``, and nearest to ``like``.
 
-    Widths of the largest power of two that has one, up to 16, are preferred, since the processor computes such widths at
-    its best; among them, equal levels first, then the nearest.
+    Nearest: its levels as wide as those of ``like`` and equally deep, for as far as multiples of 16 channels allow,
+    which the processor computes at its best; of 8 where those do not.
     """
-    for multiple in (16, 8, 4, 2):
-        candidates = [
-            (max(blocks) - min(blocks), abs(resnet_multiply_adds(width, blocks) / multiply_adds - 1), width, blocks)
-            for width in range(multiple, 129, multiple)
-            for first in range(1, 10)
-            for blocks in ((first,) * 3, (first, first, first + 1), (first, first + 1, first + 1))
-        ]
-        near = [candidate for candidate in candidates if candidate[1] <= tolerance]
+    depths = [blocks for blocks in itertools.product(range(1, 10), repeat=len(like)) if max(blocks) - min(blocks) <= 1]
+    for multiple in (16, 8, 4):
+        choices = [range(multiple * max(1, w // (2 * multiple)), w + w // 2 + 1, multiple) for w in like]
+        near = []
+        for widths in itertools.product(*choices):
+            away = sum(abs(math.log(width / wanted)) for width, wanted in zip(widths, like, strict=True))
+            for blocks in depths:
+                error = abs(resnet_multiply_adds(widths, blocks) / multiply_adds - 1)
+                if error <= tolerance:
+                    near.append((away + 0.05 * (max(blocks) - min(blocks)), error, widths, blocks))
         if near:
             return min(near)[2:]
-    raise ValueError(f"No plain ResNet has {multiply_adds} multiply-adds within {tolerance:.0%}.")
+    raise ValueError(f"No plain ResNet like {tuple(like)} has {multiply_adds} multiply-adds within {tolerance:.0%}.")

@@ -1,4 +1,8 @@
-"""Peak memory of forward and backward on the CPU, from the allocations that torch.profiler records."""
+"""Peak memory of forward and backward on the CPU.
+
+Every allocation and release of the CPU allocator between the start of forward and the end of backward is recorded by
+``torch.profiler``; their running sum at its highest is the peak.
+"""
 
 from __future__ import annotations
 

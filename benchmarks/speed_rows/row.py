@@ -13,7 +13,7 @@ from torch import nn
 from .pairing import Call, Patience, Summary, alternate, ratio, summarise
 
 
-class PeerMissing(Exception):
+class PeerMissingError(Exception):
     """A package that a row compares with is not installed."""
 
 
@@ -67,7 +67,7 @@ class Row:
         name: Path-like, the family first; what ``--rows`` selects by.
         what: One line: what is divided by what, and whether the work is equal.
         target: None where the figure is for information.
-        measure: Raises ``PeerMissing`` where it cannot.
+        measure: Raises ``PeerMissingError`` where it cannot.
     """
 
     name: str
@@ -85,11 +85,11 @@ def at_most(bound: float) -> Target:
 
 
 def peer(module: str, package: str) -> types.ModuleType:
-    """The module of a package to compare with. Raises ``PeerMissing`` with the remedy if it is not installed."""
+    """The module of a package to compare with. Raises ``PeerMissingError`` with the remedy if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise PeerMissing(f'needs {package}: pip install "pdeconv[benchmark]"') from error
+        raise PeerMissingError(f'needs {package}: pip install "pdeconv[benchmark]"') from error
 
 
 def times_as_fast(

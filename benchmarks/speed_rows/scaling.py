@@ -10,9 +10,9 @@ from functools import partial
 import torch
 from torch import nn
 
-from pdeconv import Constant, Diffusion, Euler, Evolve, Exact, Exponential, Fixed, PerChannel, Step
+from pdeconv import Constant, Diffusion, Euler, Evolve, Exact, Exponential, Fixed, Heun, PerChannel, Step
 
-from .blocks import open_block
+from .blocks import one_step_block
 from .machine import cache_bytes
 from .pairing import Call, alternate, summarise
 from .row import Outcome, Row, Setting, at_most
@@ -91,7 +91,7 @@ def _over_depth(setting: Setting) -> Outcome:
     values, shape = ([1, 2, 4], (1, 4, 8, 8)) if setting.quick else ([1, 2, 4, 8, 16], (16, 32, 64, 64))
     calls = []
     for depth in values:
-        network = nn.Sequential(*(open_block(shape[1]) for _ in range(depth)))
+        network = nn.Sequential(*(one_step_block(Heun, shape[1]) for _ in range(depth)))
         calls.append(forward_backward(network, torch.rand(shape), list(network.parameters())))
     return _fit("pde_blocks", "depth", values, calls, 0, setting)
 
@@ -138,6 +138,6 @@ def rows() -> list[Row]:
     for name in ("perona_malik", "linear_diffusion"):
         line = f"exponent of ms over 4 to 32 steps of 1024², one state's size throughout; {columns}"
         found.append(Row(f"scaling/steps/{name}", line, partial(_over_steps, name), at_most(1.05)))
-    line = f"exponent of ms over 1 to 16 default PDEBlocks, forward and backward, (16, 32, 64, 64); {columns}"
+    line = f"exponent of ms over 1 to 16 PDEBlocks of a Heun step, forward and backward, (16, 32, 64, 64); {columns}"
     found.append(Row("scaling/depth/pde_blocks", line, _over_depth, at_most(1.05)))
     return found

@@ -16,13 +16,17 @@ from .networks import ResNet, matched_resnet, resnet_multiply_adds
 from .pairing import Call
 from .row import Outcome, Row, Setting, at_least, times_as_fast
 
-
-def adr() -> nn.Module:
-    return create_model("adr_classifier")
+Widths = tuple[int, ...]
 
 
-def alternating() -> nn.Module:
-    return ResNet(16, (3, 3, 3), pde=True)
+def adr(quick: bool) -> tuple[nn.Module, Widths]:
+    channels = 8 if quick else 32
+    return create_model("adr_classifier", channels=channels), (channels, 2 * channels, 4 * channels)
+
+
+def alternating(quick: bool) -> tuple[nn.Module, Widths]:
+    widths = (16, 32, 64)
+    return ResNet(widths, (1, 1, 1) if quick else (3, 3, 3), pde=True), widths
 
 
 def training(network: nn.Module, batch: int, setting: Setting, compiled: bool, channels_last: bool) -> Call:
@@ -42,21 +46,21 @@ def training(network: nn.Module, batch: int, setting: Setting, compiled: bool, c
     return run
 
 
-def _measure(build: Callable[[], nn.Module], compiled: bool, setting: Setting) -> Outcome:
+def _measure(build: Callable[[bool], tuple[nn.Module, Widths]], compiled: bool, setting: Setting) -> Outcome:
     torch.manual_seed(0)
-    ours = build()
+    ours, like = build(setting.quick)
     count = multiply_adds(ours, torch.rand(1, 3, 32, 32))
-    width, blocks = matched_resnet(count)
+    widths, blocks = matched_resnet(count, like)
     batch = 4 if setting.quick else 128
     found = times_as_fast(
         setting,
         training(ours, batch, setting, compiled, channels_last=False),
-        training(ResNet(width, blocks), batch, setting, compiled, channels_last=compiled),
+        training(ResNet(widths, blocks), batch, setting, compiled, channels_last=compiled),
     )
     images = [round(1e3 * batch / ms) for ms in (found.ours, found.other)]
     note = (
-        f"{count / 1e6:.1f} M multiply-adds, {images[0]} images/s; ResNet of width {width}, blocks {blocks}: "
-        f"{resnet_multiply_adds(width, blocks) / 1e6:.1f} M, {images[1]} images/s"
+        f"{count / 1e6:.1f} M multiply-adds, {images[0]} images/s; ResNet of widths {widths}, blocks {blocks}: "
+        f"{resnet_multiply_adds(widths, blocks) / 1e6:.1f} M, {images[1]} images/s"
     )
     return Outcome(found.ours, found.other, found.unit, found.ratio, note)
 
@@ -64,7 +68,10 @@ def _measure(build: Callable[[], nn.Module], compiled: bool, setting: Setting) -
 def rows() -> list[Row]:
     networks = {
         "adr_classifier": (adr, 'create_model("adr_classifier")'),
-        "alternating": (alternating, "a ResNet-20 of BasicBlocks with a PDEBlock (one Heun step) after each"),
+        "alternating": (
+            alternating,
+            "a ResNet-20 of BasicBlocks with a PDEBlock (one Heun step) after each",
+        ),
     }
     builds = {"eager": "both eager", "compiled": "both compiled, the ResNet in channels_last, which suits it"}
     return [
