@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from pathlib import Path
 
 import torch
+
+import pdeconv
 
 from .pairing import Call, alternate, summarise
 from .row import Setting
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_CHECKOUT = Path(__file__).resolve().parents[2]
 _UNITS = {"K": 2**10, "M": 2**20}
 
 
@@ -38,6 +42,7 @@ def describe(setting: Setting) -> list[str]:
         f"{_processor()}, {os.cpu_count()} cores, largest cache {cache_bytes() / 2**20:.0f} MiB; torch "
         f"{torch.__version__}, {torch.get_num_threads()} threads, Python {platform.python_version()}",
     ]
+    lines.append(measured_library())
     for size, found in ((large, big), (small, little)):
         rates = [8e-9 * size / seconds for seconds in (found.median, found.high, found.low)]
         lines.append(
@@ -47,6 +52,18 @@ def describe(setting: Setting) -> list[str]:
     rates = [2e-9 * side**3 / seconds for seconds in (product.median, product.high, product.low)]
     lines.append(f"{side}³ float32 matrix product: {rates[0]:.0f} GFLOP/s ({rates[1]:.0f} to {rates[2]:.0f})")
     return lines
+
+
+def measured_library() -> str:
+    """Which pdeconv is imported: an editable install may be another checkout than the one this script lies in."""
+    root = Path(pdeconv.__file__).resolve().parents[1]
+    try:
+        git = ["git", "-C", str(root), "describe", "--always", "--dirty=, with uncommitted changes"]
+        state = "commit " + subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        state = "no git checkout"
+    text = f"pdeconv {pdeconv.__version__}, {state}"
+    return text if root == _CHECKOUT else text + " (WARNING: not the checkout of this script; set PYTHONPATH to that)"
 
 
 def _processor() -> str:
