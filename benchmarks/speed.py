@@ -76,9 +76,9 @@ def main() -> None:
         found = measured(row, setting)
         results.append((row, found))
         print(table.text_line(table.cells(row, found)), flush=True)
+        if options.markdown:  # after each row: a run that is interrupted keeps what it found
+            options.markdown.write_text(table.markdown(lines, results))
     print("", *(table.legend(row, found) for row, found in results), sep="\n")
-    if options.markdown:
-        options.markdown.write_text(table.markdown(lines, results))
     if options.plot and scaling.curves:
         scaling.draw(str(options.plot))
 
