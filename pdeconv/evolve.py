@@ -103,7 +103,8 @@ class Evolve(nn.Module):
             return march_in_segments(self._advance, u, dt, self.steps)
         if self.control.static and not self._varies and (self.memory == "store" or not torch.is_grad_enabled()):
             self._check(u)
-            return self.step.repeat(u, self.control.next_dt(self.step, u, clock(u), self.duration, self.steps), self.steps)
+            dt = self.control.next_dt(self.step, u, clock(u), self.duration, self.steps)
+            return self.step.repeat(u, dt, self.steps)
         for moment in self._march(u):
             u = moment.state
         return u

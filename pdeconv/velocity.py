@@ -31,13 +31,13 @@ class Velocity(Coefficient):
             faces.append(odd_at_walls(face_mean(extend(component, axis, beyond), axis), axis, grid.boundary))
         return tuple(faces)
 
-
     def depthwise(self, u: Tensor, grid: Grid) -> DepthwiseEquation | None:
         """Upwind advection with this velocity, for the native kernel; None for one that it does not know."""
         if self.depends_on_state or self.per_cell:
             return None
         velocity = checked_velocity(self(u, grid), grid)
-        if velocity.shape[0] != 1 or any(n != 1 for n in velocity.shape[3:]) or velocity.shape[2] not in (1, u.shape[1]):
+        of_each, varies = velocity.shape[2] in (1, u.shape[1]), any(n != 1 for n in velocity.shape[3:])
+        if velocity.shape[0] != 1 or varies or not of_each:
             return None
         each = velocity.flatten(1).reshape(grid.dims, -1).expand(grid.dims, u.shape[1]).T
         return DepthwiseEquation(velocity=each if grid.dims == 2 else nn.functional.pad(each, (2 - grid.dims, 0)))

@@ -3,9 +3,7 @@
 import copy
 import functools
 import math
-import runpy
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 
+from benchmarks.speed_rows.peak_memory import peak_bytes
 from pdeconv import (
     CFL,
     Clamp,
@@ -38,7 +37,6 @@ from pdeconv import (
 from pdeconv.memory import STATES, Undo, march_in_segments, march_reversibly
 
 MEMORIES = ("store", "checkpoint", "reversible")
-peak_bytes = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "memory.py"))["peak_bytes"]
 
 
 def gradients(evolve, u):

@@ -1,14 +1,12 @@
 """Law: an image evolved tile by tile is the image evolved whole, in the memory of a tile."""
 
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from catalogue import STEPS, TERMS, build
 from states import BOUNDARIES, CHANNELS, DIMS, grid_of
 
+from benchmarks.speed_rows.peak_memory import peak_bytes_of
 from pdeconv import (
     SSPRK3,
     Clamp,
@@ -34,8 +32,6 @@ from pdeconv import (
     evolve_in_tiles,
     operator,
 )
-
-peak_bytes_of = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "memory.py"))["peak_bytes_of"]
 
 FILTERS = {
     "Euler of Perona and Malik": lambda grid: Euler(build("perona_malik", grid)),

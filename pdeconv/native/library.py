@@ -17,7 +17,6 @@ PROFILES = ("uniform", "rational", "exponential", "charbonnier")
 BOUNDARIES = ("neumann", "periodic", "dirichlet", "reflect")
 
 
-
 class _Equation(ctypes.Structure):
     """As tile.h declares it."""
 
@@ -93,9 +92,7 @@ class Problem:
         pointers = [None if c is None else c.data_ptr() for c in held]
         self._held, self._u = (alpha, *held), u.contiguous()
         sizes = (u.shape[0], u.shape[1], height, u.shape[-1], boundary, profile, len(alphas), steps)
-        self._equation = _Equation(
-            *sizes, dt, step_y, 1 / spacings[-1], ceiling, alpha.data_ptr(), *pointers
-        )
+        self._equation = _Equation(*sizes, dt, step_y, 1 / spacings[-1], ceiling, alpha.data_ptr(), *pointers)
 
     def march(self, out: Tensor, tile: tuple[int, int], halo: int) -> None:
         """The state after all steps into ``out``, by tiles of that many rows and columns."""
@@ -106,9 +103,7 @@ class Problem:
         self._call("pdeconv_march_backward", self._u, grad_out, grad_u, grads)
 
     def _call(self, name: str, *arguments: Tensor | int) -> None:
-        values = [
-            ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_int64(a) for a in arguments
-        ]
+        values = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_int64(a) for a in arguments]
         threads = ctypes.c_int64(torch.get_num_threads())
         if getattr(_kernels, name)(ctypes.byref(self._equation), *values, threads) != 0:
             raise MemoryError(f"{name} could not allocate its scratch memory.")

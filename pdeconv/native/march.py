@@ -177,7 +177,8 @@ def _backward(ctx, grad):
     nothing = (None,) * len(ctx.options)
     if torch.is_grad_enabled():  # gradients of gradients, by operators that have them
         wanted = [t for t, needed in zip((u, dt, *coefficients), ctx.needs_input_grad[:8], strict=True) if needed]
-        found = iter(torch.autograd.grad(plain_march(u, dt, *coefficients, *ctx.options), wanted, grad, create_graph=True))
+        again = plain_march(u, dt, *coefficients, *ctx.options)
+        found = iter(torch.autograd.grad(again, wanted, grad, create_graph=True))
         return *(next(found) if needed else None for needed in ctx.needs_input_grad[:8]), *nothing
     grad_u, grads = _march_backward(grad, u, dt, *coefficients, *ctx.options)
     grads = grads.to(u.dtype)

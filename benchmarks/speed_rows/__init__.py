@@ -1,0 +1,1 @@
+"""The rows of benchmarks/speed.py: one module a family, and what they measure with."""
