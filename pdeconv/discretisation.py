@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pdeconv.grid import Grid
-from pdeconv.linear import map_modes
+from pdeconv.modes import map_modes
 from pdeconv.operator import ENERGY, NOTHING, Keeps, range_kept
 from pdeconv.stencil import difference, extend, over
 
@@ -26,9 +26,11 @@ class Discretisation(ABC):
 
     Attributes:
         order: Order of accuracy in space; inf where the error falls faster than any power of dx.
+        separable: Whether Δ is a sum of operators along one axis each, so that its flow is a product of theirs.
     """
 
     order: float
+    separable: bool = True
 
     @abstractmethod
     def laplacian(self, v: Tensor, grid: Grid) -> Tensor:
@@ -145,7 +147,7 @@ class Q1Elements(Discretisation):
                 [ 1.,  1.,  1.]])
     """
 
-    order = 2
+    order, separable = 2, False
 
     def laplacian(self, v: Tensor, grid: Grid) -> Tensor:
         parts = []
