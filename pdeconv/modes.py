@@ -93,8 +93,9 @@ def map_each_axis(u: Tensor, grid: Grid, functions: Sequence[Callable[[Tensor], 
 def each_axis_pays(u: Tensor) -> bool:
     """Whether :func:`map_each_axis` is the faster way to a function that is a product over the axes."""
     sizes = tuple(u.shape[2:])
-    fixed = all(isinstance(size, int) for size in u.shape)  # an exporter's free size must not be asked
-    return fixed and u.shape[0] > 1 and not _joint(sizes) and not any(_by_fft(size, u.device) for size in sizes)
+    return (
+        _fixed(u.shape) and u.shape[0] > 1 and not _joint(sizes) and not any(_by_fft(size, u.device) for size in sizes)
+    )
 
 
 def laplacian_basis(
@@ -140,12 +141,16 @@ def _line(size: int, boundary: Boundary, dtype: torch.dtype, device: torch.devic
 
 
 def _by_fft(size: int, device: torch.device) -> bool:
-    # A free size of an exporter is no int: asked whether it is large, it would be free no more.
-    return isinstance(size, int) and size >= FFT_SIZE and device.type in ("cpu", "cuda")
+    return _fixed((size,)) and size >= FFT_SIZE and device.type in ("cpu", "cuda")
 
 
 def _joint(sizes: tuple[int, ...]) -> bool:
-    return len(sizes) > 1 and all(isinstance(size, int) for size in sizes) and math.prod(sizes) <= JOINT_CELLS
+    return len(sizes) > 1 and _fixed(sizes) and math.prod(sizes) <= JOINT_CELLS
+
+
+def _fixed(sizes: Sequence[int]) -> bool:
+    """Whether sizes may be asked: a free one of an exporter, asked whether it is large, would be free no more."""
+    return not _is_exporting() and all(isinstance(size, int) for size in sizes)
 
 
 def _shaped(values: Sequence[Tensor]) -> list[Tensor]:
@@ -153,6 +158,8 @@ def _shaped(values: Sequence[Tensor]) -> list[Tensor]:
     dims = len(values)
     return [value.reshape([1, 1, *(-1 if i == axis else 1 for i in range(dims))]) for axis, value in enumerate(values)]
 
+
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch < 2.7 has only this
 
 Build = Callable[..., tuple[Tensor, ...]]
 
@@ -184,7 +191,8 @@ _cached = lru_cache(maxsize=64)(_built)
 
 
 def _converted(parts: tuple[Tensor, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    return tuple(part.to(device, dtype.to_complex() if part.is_complex() else dtype) for part in parts)
+    complex_type = torch.complex128 if dtype == torch.float64 else torch.complex64  # a graph knows no to_complex()
+    return tuple(part.to(device, complex_type if part.is_complex() else dtype) for part in parts)
 
 
 def _build_image_basis(sizes: tuple[int, ...], boundary: Boundary, dtype: torch.dtype, device: torch.device):
