@@ -16,7 +16,8 @@ from pdeconv.linear import apply_along, cell_weights
 from pdeconv.precision import without_autocast
 
 FFT_SIZE = 256
-"""From so many cells along an axis it is transformed by FFT, where the device has one; below, by a matrix product."""
+"""An axis of so many cells is transformed by FFT, where the device has one; a shorter one by a matrix product. Twice as
+many under the dirichlet and reflect boundaries, which take an FFT of twice the length. See benchmarks/solves.py."""
 
 JOINT_CELLS = 100
 """Up to so many cells of an image all axes are transformed by one matrix product, of their Kronecker product."""
@@ -26,8 +27,8 @@ def map_modes(u: Tensor, grid: Grid, function: Callable[[list[Tensor]], Tensor])
     """f(δ₁², δ₂², …) u for the second differences along the axes: transform, multiply, transform back.
 
     Computed in float32 at least: the transforms sum over whole axes. Of short axes they are matrix products: where the
-    user allows TF32 for those (``torch.set_float32_matmul_precision``) they have its three digits. An axis of
-    ``FFT_SIZE`` cells or more takes an FFT, on the CPU and on CUDA.
+    user allows TF32 for those (``torch.set_float32_matmul_precision``) they have its three digits. An axis of 256
+    cells or more (512 under the dirichlet and reflect boundaries) takes an FFT, on the CPU and on CUDA.
 
     Args:
         u: State (B, C, *S).
@@ -90,12 +91,12 @@ def map_each_axis(u: Tensor, grid: Grid, functions: Sequence[Callable[[Tensor], 
     return result.to(u.dtype)
 
 
-def each_axis_pays(u: Tensor) -> bool:
+def each_axis_pays(u: Tensor, grid: Grid) -> bool:
     """Whether :func:`map_each_axis` is the faster way to a function that is a product over the axes."""
     sizes = tuple(u.shape[2:])
-    return (
-        _fixed(u.shape) and u.shape[0] > 1 and not _joint(sizes) and not any(_by_fft(size, u.device) for size in sizes)
-    )
+    if not _fixed(u.shape) or u.shape[0] == 1 or _joint(sizes):
+        return False
+    return not any(_by_fft(size, grid.boundary, u.device) for size in sizes)
 
 
 def laplacian_basis(
@@ -117,7 +118,8 @@ def laplacian_basis(
         >>> torch.allclose(forward @ inverse, torch.eye(4, dtype=torch.float64))
         True
     """
-    return _kept(_build_basis, size, boundary, dtype, device)
+    forward, inverse, values = _kept(_build_basis, size, boundary, dtype, device)
+    return forward, inverse, values
 
 
 class MatrixLine(NamedTuple):
@@ -135,13 +137,14 @@ class MatrixLine(NamedTuple):
 
 
 def _line(size: int, boundary: Boundary, dtype: torch.dtype, device: torch.device) -> MatrixLine | FourierLine:
-    if _by_fft(size, device):
+    if _by_fft(size, boundary, device):
         return FourierLine(size, boundary, *_kept(build_fourier_line, size, boundary, dtype, device))
     return MatrixLine(*laplacian_basis(size, boundary, dtype, device))
 
 
-def _by_fft(size: int, device: torch.device) -> bool:
-    return _fixed((size,)) and size >= FFT_SIZE and device.type in ("cpu", "cuda")
+def _by_fft(size: int, boundary: Boundary, device: torch.device) -> bool:
+    least = FFT_SIZE if boundary in ("neumann", "periodic") else 2 * FFT_SIZE
+    return _fixed((size,)) and size >= least and device.type in ("cpu", "cuda")
 
 
 def _joint(sizes: tuple[int, ...]) -> bool:

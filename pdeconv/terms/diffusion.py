@@ -128,7 +128,7 @@ class ConstantDiffusion(SpectralOperator):
         kappa = self.diffusivity.to(torch.promote_types(v.dtype, torch.float32))
         time = per_sample(dt, v) * kappa
         shared = time.dim() == 0 or time.shape[0] == 1
-        if not (shared and self.discretisation.separable and each_axis_pays(v)):
+        if not (shared and self.discretisation.separable and each_axis_pays(v, self.grid)):
             return super().flow(v, dt)
         lines = [Grid(dx, self.grid.boundary, dims=1) for dx in self.grid.spacings]
         symbol, time = self.discretisation.symbol, time.reshape(1, -1, 1)
