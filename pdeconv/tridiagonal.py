@@ -18,8 +18,8 @@ def tridiagonal_solve(b: Tensor, excess: Tensor, lower: Tensor, upper: Tensor, a
     precision is lost to the condition of the matrix, and an excess of 1 keeps the range of b. Differentiable to any
     order.
 
-    On a CPU the cells are eliminated one after another, where there are as many lines as a line has cells; elsewhere,
-    and under ``torch.compile``, by cyclic reduction: log₂N rounds, each over the whole axis.
+    On a CPU the cells are eliminated one after another, unless there are too few lines for that to pay; elsewhere, and
+    under ``torch.compile``, by cyclic reduction: log₂N rounds, each over the whole axis.
 
     Args:
         b: Right-hand side, of any shape, N cells along ``axis``.
@@ -102,13 +102,13 @@ def line_solve(b: Tensor, strength: Tensor, axis: int, boundary: Boundary) -> Te
 
 def _solved(sources: tuple[Tensor, ...], excess: Tensor, lower: Tensor, upper: Tensor, axis: int) -> tuple[Tensor, ...]:
     """The solution for each source, by the faster way."""
-    size = excess.shape[axis]
-    # An elimination costs calls, whose number grows with the cells of a line, a reduction passes over memory. A graph
-    # would hold every call.
-    eager_cpu = excess.device.type == "cpu" and not torch.compiler.is_compiling()
-    if eager_cpu and sources[0].numel() >= size * size:
-        return eliminate(sources, excess, lower, upper, axis)
-    return _reduced(sources, excess, lower, upper, axis)
+    if excess.device.type != "cpu" or torch.compiler.is_compiling():  # a graph would hold every call
+        return _reduced(sources, excess, lower, upper, axis)
+    # An elimination costs some calls for each cell of a line, a reduction in each round ten times as many, and as many
+    # again for every 4000 cells that it passes over. See benchmarks/solves.py.
+    size, cells = excess.shape[axis], sources[0].numel() + excess.numel()
+    way = eliminate if (size - 1).bit_length() * (10 + cells / 4000) >= size else _reduced
+    return way(sources, excess, lower, upper, axis)
 
 
 def _reduced(
