@@ -12,7 +12,8 @@ def eliminate(sources: Sequence[Tensor], excess: Tensor, lower: Tensor, upper: T
     """The x with (excess + lower + upper)ᵢ xᵢ − lowerᵢ xᵢ₋₁ − upperᵢ xᵢ₊₁ = bᵢ along ``axis``, for each source b.
 
     What a row has in excess of its couplings is eliminated with it, excess'ᵢ = excessᵢ + lowerᵢ·excess'ᵢ₋₁/dᵢ₋₁ of
-    pivots dᵢ = excess'ᵢ + upperᵢ, so that no two numbers are ever subtracted. The backward pass is one more
+    pivots dᵢ = excess'ᵢ + upperᵢ, so that no two numbers are ever subtracted; rounding adds up along a line, to some
+    50 epsilons over 2048 cells of couplings without limit. The backward pass is one more
     substitution, of the transposed matrix, with the same pivots; differentiable to any order.
 
     Args:
