@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pdeconv.grid import Grid
-from pdeconv.linear import map_modes
+from pdeconv.modes import map_modes
 from pdeconv.operator import ENERGY, NOTHING, Keeps, range_kept
 from pdeconv.stencil import difference, extend, over
 
@@ -27,10 +27,12 @@ class Discretisation(ABC):
     Attributes:
         order: Order of accuracy in space; inf where the error falls faster than any power of dx.
         radius: Cells to either side, along each axis, that Δv at a cell depends on; inf, the default, if not known.
+        separable: Whether Δ is a sum of operators along one axis each, so that its flow is a product of theirs.
     """
 
     order: float
     radius: float = math.inf
+    separable: bool = True
 
     @abstractmethod
     def laplacian(self, v: Tensor, grid: Grid) -> Tensor:
@@ -147,7 +149,7 @@ class Q1Elements(Discretisation):
                 [ 1.,  1.,  1.]])
     """
 
-    order, radius = 2, 1
+    order, radius, separable = 2, 1, False
 
     def laplacian(self, v: Tensor, grid: Grid) -> Tensor:
         parts = []

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pdeconv.errors import PDEConvError, checked_count, checked_number
 from pdeconv.influence import Influence
 from pdeconv.precision import without_autocast
-from pdeconv.spline import check_features, cubic_coefficients, spline
+from pdeconv.spline import check_features, cubic_coefficients, cubic_spline, spline
 from pdeconv.stencil import extend
 
 _NODES = 8  # of the table per width of a Gaussian
@@ -119,7 +119,7 @@ class RBFInfluence(Influence):
             table = cubic_coefficients(self._sum_at_nodes(dtype))
             # Its first node lies a node past one width before the tail.
             position = ((z.to(dtype) + self.reach) * widths_per_unit + _TAIL + 1) * _NODES - 1
-            return (self.ceiling * torch.sigmoid(spline(table, position, 3))).to(z.dtype)
+            return (self.ceiling * torch.sigmoid(cubic_spline(table, position))).to(z.dtype)
 
     def _sum_at_nodes(self, dtype: torch.dtype) -> Tensor:
         """b + Σⱼ wⱼ exp(…) from _TAIL + 1 widths before the first centre to as many past the last, (F, nodes).

@@ -44,6 +44,34 @@ def spline(coefficients: Tensor, x: Tensor, degree: int) -> Tensor:
     return total
 
 
+def cubic_spline(coefficients: Tensor, x: Tensor) -> Tensor:
+    """As :func:`spline` of degree 3, at less than half the cost: from the four coefficients of each cell's polynomial.
+
+    They are differences, whose rounding may leave the range of the table, which the averages of ``spline`` keep.
+
+    Args:
+        coefficients: (F, K), the k-th at position k.
+        x: Positions (B, F, *S), in knots.
+
+    Example:
+        >>> cubic_spline(torch.tensor([[0.0, 1.0, 4.0]]), torch.tensor([1.0, 9.0]).reshape(1, 1, 2))
+        tensor([[[1.3333, 4.0000]]])
+    """
+    dtype, last = torch.promote_types(x.dtype, torch.float32), coefficients.shape[1] - 1
+    position = (x.to(dtype) - 1).clamp(-4, last + 1)
+    below = position.floor()
+    t = position - below
+    # Cells −4 … last + 1, of the coefficients from there on.
+    around = coefficients.to(dtype)[:, torch.arange(-4, last + 5, device=x.device).clamp(0, last)]
+    a, b, c, d = (around[:, i : i + last + 6] for i in range(4))
+    rows = torch.arange(a.shape[0], device=x.device)[:, None] * a.shape[1]
+    # The index of a position that is no number must be one, too.
+    index = ((below.long() + 4).clamp(0, last + 5).flatten(2) + rows).flatten()
+    polynomial = ((d - 3 * c + 3 * b - a) / 6, (a - 2 * b + c) / 2, (c - a) / 2, (a + 4 * b + c) / 6)
+    cubed, squared, once, constant = (part.flatten().index_select(0, index).view(x.shape) for part in polynomial)
+    return ((cubed * t + squared) * t + once) * t + constant
+
+
 def spline_weights(t: Tensor, degree: int) -> list[Tensor]:
     """The n + 1 B-splines of degree n that are not zero at a position, 0 ≤ t < 1 past its first: they add up to 1.
 

@@ -13,7 +13,7 @@ from pdeconv.diffusivity import steepness_exponent
 from pdeconv.discretisation import SecondOrder
 from pdeconv.errors import checked_count, checked_number
 from pdeconv.grid import Grid
-from pdeconv.linear import map_modes
+from pdeconv.modes import map_modes
 from pdeconv.stencil import face_mean, gradient
 
 

@@ -1,10 +1,11 @@
-"""Direct solves along one axis: tridiagonal systems of diffusion, by parallel cyclic reduction."""
+"""Direct solves along one axis: tridiagonal systems of diffusion, by elimination or by parallel cyclic reduction."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from pdeconv.elimination import eliminate
 from pdeconv.grid import Boundary
 from pdeconv.stencil import extend, lower_faces, upper_faces
 
@@ -14,8 +15,11 @@ def tridiagonal_solve(b: Tensor, excess: Tensor, lower: Tensor, upper: Tensor, a
 
     A row is given by what it has in excess of its couplings, not by its diagonal: every number stays positive and no
     two are ever subtracted. So x is, to rounding, a weighted mean of b / excess, however strong the couplings are: no
-    precision is lost to the condition of the matrix, and an excess of 1 keeps the range of b. log₂N rounds, each over
-    the whole axis; differentiable to any order.
+    precision is lost to the condition of the matrix, and an excess of 1 keeps the range of b. Differentiable to any
+    order.
+
+    On a CPU the cells are eliminated one after another, unless there are too few lines for that to pay; elsewhere, and
+    under ``torch.compile``, by cyclic reduction: log₂N rounds, each over the whole axis.
 
     Args:
         b: Right-hand side, of any shape, N cells along ``axis``.
@@ -35,7 +39,7 @@ def tridiagonal_solve(b: Tensor, excess: Tensor, lower: Tensor, upper: Tensor, a
         >>> tridiagonal_solve(b, excess, lower, lower.flip(0), axis=0)
         tensor([1.1538, 0.4615, 0.2308])
     """
-    return _reduced((b,), excess, lower, upper, axis)[0]
+    return _solved((b,), excess, lower, upper, axis)[0]
 
 
 def cyclic_tridiagonal_solve(b: Tensor, excess: Tensor, lower: Tensor, upper: Tensor, axis: int) -> Tensor:
@@ -58,7 +62,7 @@ def cyclic_tridiagonal_solve(b: Tensor, excess: Tensor, lower: Tensor, upper: Te
     inner_lower = _without_first(chain[2], axis)
     inner_upper = _without_first(chain[3].flip(axis), axis).flip(axis)
     # The chain's excess holds its couplings to the last cell; y, z and w = 1 − z answer to b, to_last and excess.
-    y, w, z = _reduced((chain[0], chain[1], to_last), chain[1] + to_last, inner_lower, inner_upper, axis)
+    y, w, z = _solved((chain[0], chain[1], to_last), chain[1] + to_last, inner_lower, inner_upper, axis)
     gain = last_lower * w.narrow(axis, rest - 1, 1) + last_upper * w.narrow(axis, 0, 1)
     inflow = last_lower * y.narrow(axis, rest - 1, 1) + last_upper * y.narrow(axis, 0, 1)
     last = (last_b + inflow) / (last_excess + gain)
@@ -94,6 +98,17 @@ def line_solve(b: Tensor, strength: Tensor, axis: int, boundary: Boundary) -> Te
         lower = lower + _at_ends(nothing, last, axis, size)
         upper = upper + _at_ends(first, nothing, axis, size)
     return tridiagonal_solve(b, excess, lower, upper, axis)
+
+
+def _solved(sources: tuple[Tensor, ...], excess: Tensor, lower: Tensor, upper: Tensor, axis: int) -> tuple[Tensor, ...]:
+    """The solution for each source, by the faster way."""
+    if excess.device.type != "cpu" or torch.compiler.is_compiling():  # a graph would hold every call
+        return _reduced(sources, excess, lower, upper, axis)
+    # An elimination costs some calls for each cell of a line, a reduction in each round ten times as many, and as many
+    # again for every 4000 cells that it passes over. See benchmarks/solves.py.
+    size, cells = excess.shape[axis], sources[0].numel() + excess.numel()
+    way = eliminate if (size - 1).bit_length() * (10 + cells / 4000) >= size else _reduced
+    return way(sources, excess, lower, upper, axis)
 
 
 def _reduced(

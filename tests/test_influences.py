@@ -27,7 +27,7 @@ from pdeconv import (
     SymmetricConvolution,
     TanhInfluence,
 )
-from pdeconv.spline import cubic_coefficients, spline, spline_weights
+from pdeconv.spline import cubic_coefficients, cubic_spline, spline, spline_weights
 
 FEATURES = 3
 INFLUENCES = {
@@ -271,3 +271,16 @@ def test_half_precision_of_a_narrow_bump():
     slope = RationalInfluence(1, scales=(1e-3,)).half()(z)
     (gradient,) = torch.autograd.grad(slope.sum(), z)
     assert slope.isfinite().all() and slope[..., 0] > 0.8 and slope[..., 2] == 0 and gradient.isfinite().all()
+
+
+def test_a_cubic_read_as_a_polynomial_is_the_spline():
+    """Values and gradients, beyond the table too; what is no number stays alone."""
+    table = torch.rand(3, 9, dtype=torch.float64, requires_grad=True)
+    x = (torch.rand(2, 3, 4, 5, dtype=torch.float64) * 20 - 5).requires_grad_()
+    ways = [spline(table, x, 3), cubic_spline(table, x)]
+    gradients = [torch.autograd.grad(way.square().sum(), (table, x)) for way in ways]
+    for one, other in zip([ways[0], *gradients[0]], [ways[1], *gradients[1]], strict=True):
+        assert torch.allclose(one, other, atol=1e-12)
+    wild = torch.tensor([torch.nan, torch.inf, -torch.inf, 2.0], dtype=torch.float64).expand(1, 3, 4)
+    read = cubic_spline(table, wild)[0, 0]
+    assert read[0].isnan() and torch.allclose(read[1:3], table[0, [-1, 0]]) and read[3].isfinite()

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from pdeconv.operator import per_sample
+from pdeconv.operator import SpectralOperator, per_sample
 from pdeconv.steps.step import SingleTermStep, pointwise
 
 
@@ -73,7 +73,10 @@ class CrankNicolson(SingleTermStep):
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         operator = self.term(u)
-        return operator.solve(u + per_sample(dt / 2, u) * operator(u), dt / 2)
+        half = per_sample(dt / 2, u)
+        if isinstance(operator, SpectralOperator):  # both halves are one function of the modes
+            return operator.spectral(u, lambda eigenvalue: (1 + half * eigenvalue) / (1 - half * eigenvalue))
+        return operator.solve(u + half * operator(u), dt / 2)
 
     @property
     def radius(self) -> float:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from pdeconv.conjugate_gradient import solve_balance
 from pdeconv.diffusion_tensor import DiffusionTensor
 from pdeconv.discretisation import energy_kept
 from pdeconv.errors import PDEConvError, checked_type
 from pdeconv.grid import Grid, checked_grid
-from pdeconv.linear import solve_balance
 from pdeconv.operator import NOTHING, Operator, largest, range_kept
 from pdeconv.stencil import difference, extend, face_mean, lower_faces, odd_at_walls, upper_faces
 from pdeconv.terms.term import Term

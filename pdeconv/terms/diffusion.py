@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from pdeconv.coefficient import Coefficient, FaceCoefficient
+from pdeconv.conjugate_gradient import solve_balance
 from pdeconv.depthwise import DepthwiseEquation, one_a_channel
 from pdeconv.diffusivity import EdgeStopping
 from pdeconv.discretisation import Discretisation, SecondOrder
 from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
 from pdeconv.grid import Grid, checked_grid
-from pdeconv.linear import map_modes, solve_balance
+from pdeconv.modes import each_axis_pays, map_each_axis, map_modes
 from pdeconv.operator import Keeps, Operator, SpectralOperator, largest, per_sample
 from pdeconv.stencil import divergence, extend, face_mean, gradient, lower_faces, upper_faces
 from pdeconv.terms.term import Term
@@ -136,6 +137,17 @@ class ConstantDiffusion(SpectralOperator):
     def spectral(self, v: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         kappa = self.diffusivity.to(torch.promote_types(v.dtype, torch.float32))
         return map_modes(v, self.grid, lambda modes: function(kappa * self.discretisation.symbol(modes, self.grid)))
+
+    def flow(self, v: Tensor, dt: Tensor) -> Tensor:
+        kappa = self.diffusivity.to(torch.promote_types(v.dtype, torch.float32))
+        time = per_sample(dt, v) * kappa
+        shared = time.dim() == 0 or time.shape[0] == 1
+        if not (shared and self.discretisation.separable and each_axis_pays(v, self.grid)):
+            return super().flow(v, dt)
+        lines = [Grid(dx, self.grid.boundary, dims=1) for dx in self.grid.spacings]
+        symbol, time = self.discretisation.symbol, time.reshape(1, -1, 1)
+        # exp(κ dt (λ₁ + λ₂)) is a product.
+        return map_each_axis(v, self.grid, [lambda z, line=line: torch.exp(time * symbol([z], line)) for line in lines])
 
     @property
     def axes(self) -> tuple[Operator, ...]:

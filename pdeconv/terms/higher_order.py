@@ -12,7 +12,7 @@ from pdeconv.coefficient import Coefficient, Constant
 from pdeconv.discretisation import SecondOrder, energy_kept
 from pdeconv.errors import PDEConvError, checked_number, checked_type
 from pdeconv.grid import Grid, checked_grid
-from pdeconv.linear import map_modes
+from pdeconv.modes import map_modes
 from pdeconv.operator import NOTHING, Operator, SpectralOperator, largest, range_kept
 from pdeconv.terms.term import Term
 
