@@ -2,6 +2,7 @@
 
 from pdeconv.adaptive import Adaptive
 from pdeconv.advection_scheme import TVD, AdvectionScheme, Central, Upwind
+from pdeconv.allocator import keep_freed_memory
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
 from pdeconv.coefficient import Coefficient, Constant, FixedCoefficient, PerChannel
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
@@ -222,6 +223,7 @@ __all__ = [
     "Wave",
     "Weickert",
     "create_model",
+    "keep_freed_memory",
     "kernel_from_moments",
     "list_models",
     "moments_of_kernel",
