@@ -26,7 +26,7 @@ def _marked(function: Callable[[Step, Tensor, Tensor], Tensor]) -> Callable[[Ste
     # Inductor takes inputs of the region's backward for buffers that it may write into, and so overwrote weights
     # (torch 2.14.1: it looks them up by the places of the outer graph's inputs). Hence no writing in place.
     options = NestedCompileRegionOptions(inductor_config_patches={"inplace_buffers": False})
-    return mark_compile_region(function, options=options, max_reuse_entries=1000)
+    return mark_compile_region(function, options=options, max_reuse_entries=1000)  # pyright: ignore[reportReturnType]
 
 
 _region = _marked(_step)
