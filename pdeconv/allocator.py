@@ -10,7 +10,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Have this process keep the CPU memory that tensors free, for the next ones: 1.1 to 4 times faster on a CPU.
+    """Have this process keep the CPU memory that tensors free, for the next ones.
 
     The GNU C library gives a large block back to the kernel as soon as it is freed, and the next tensor of that size
     faults it in again page by page, which takes longer than most arithmetic on it. This tells ``malloc`` to keep it.

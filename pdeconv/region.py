@@ -48,7 +48,8 @@ def fits_region(step: Step) -> bool:
 def step_once_compiled(step: Step, u: Tensor, dt: Tensor) -> Tensor:
     """step(u, dt) of a step that fits; while ``torch.compile`` traces, a call of one compiled region.
 
-    So compiling takes as long for a hundred steps as for two. Eager calls and ``torch.export`` see the step itself.
+    So code is generated once for all steps; what is left for each is the trace of a call.
+    Eager calls and ``torch.export`` see the step itself.
     """
     if _region is not None and torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
         return _region(step, u, dt)
