@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from pdeconv.allocator import keep_freed_memory
 from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
 from pdeconv.training.command_line import parse, run_program
@@ -71,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
     config = restored_config(checkpoint.training["config"])
     classes = checkpoint.training["classes"]
     accelerator = Accelerator(mixed_precision=config.precision)
+    if config.keep_freed_memory and accelerator.device.type == "cpu":
+        keep_freed_memory()
     network = build_network(config.model, checkpoint.training["channels"], classes)
     network.load_state_dict(checkpoint.model if settings.weights == "plain" else checkpoint.weights)
     network = accelerator.prepare_model(network.eval(), evaluation_mode=True)

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
+from pdeconv.allocator import keep_freed_memory
 from pdeconv.training.checkpoint import (
     point_best,
     prune_checkpoints,
@@ -30,6 +31,7 @@ from pdeconv.training.fingerprint import fingerprint
 from pdeconv.training.finish import finish_run
 from pdeconv.training.finite import FiniteGuard, report_non_finite, require_result
 from pdeconv.training.interrupt import InterruptError, noted_interrupts
+from pdeconv.training.memory_layout import with_layout
 from pdeconv.training.metrics_log import MetricsLog, read_metrics
 from pdeconv.training.network import build_network
 from pdeconv.training.optimization import WeightAverage, build_optimizer, learning_rate
@@ -55,6 +57,8 @@ def train(config: TrainConfig) -> int:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     accelerator = start_accelerator(config.precision)
+    if config.keep_freed_memory and accelerator.device.type == "cpu":
+        keep_freed_memory()
     device, main = accelerator.device, accelerator.is_main_process
     process, processes = accelerator.process_index, accelerator.num_processes
 
@@ -71,6 +75,7 @@ def train(config: TrainConfig) -> int:
     torch.manual_seed(config.seed)
     network = build_network(config.model, data.channels, data.classes).to(device)
     task = create_task(config, data)
+    config, notes = with_layout(config, network, task, data.train, batches, accelerator)
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if processes > 1 and device.type == "cuda":
@@ -113,6 +118,8 @@ def train(config: TrainConfig) -> int:
     display.say(f"{config.model.name}, {sum(weight.numel() for weight in network.parameters()):,} parameters")
     display.say(f"{config.data.name}, {len(data.train)} samples an epoch, {len(data.test)} test images")
     display.say(f"{config.epochs} epochs of {batches.per_epoch} steps on {processes} x {device.type}, into {folder}")
+    for note in notes:
+        display.say(note)
     if checkpoint is not None:
         display.say(f"resumed at step {position.step} of {total}")
 

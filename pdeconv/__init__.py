@@ -2,6 +2,7 @@
 
 from pdeconv.adaptive import Adaptive
 from pdeconv.advection_scheme import TVD, AdvectionScheme, Central, Upwind
+from pdeconv.allocator import keep_freed_memory
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
 from pdeconv.coefficient import Coefficient, Constant, FixedCoefficient, PerChannel
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
@@ -224,6 +225,7 @@ __all__ = [
     "Weickert",
     "create_model",
     "evolve_in_tiles",
+    "keep_freed_memory",
     "kernel_from_moments",
     "list_models",
     "moments_of_kernel",

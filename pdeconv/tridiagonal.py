@@ -8,6 +8,7 @@ from torch import Tensor
 from pdeconv.elimination import eliminate
 from pdeconv.grid import Boundary
 from pdeconv.stencil import extend, lower_faces, upper_faces
+from pdeconv.transformed import is_transformed
 
 
 def tridiagonal_solve(b: Tensor, excess: Tensor, lower: Tensor, upper: Tensor, axis: int) -> Tensor:
@@ -102,7 +103,8 @@ def line_solve(b: Tensor, strength: Tensor, axis: int, boundary: Boundary) -> Te
 
 def _solved(sources: tuple[Tensor, ...], excess: Tensor, lower: Tensor, upper: Tensor, axis: int) -> tuple[Tensor, ...]:
     """The solution for each source, by the faster way."""
-    if excess.device.type != "cpu" or torch.compiler.is_compiling():  # a graph would hold every call
+    plain = excess.device.type != "cpu" or torch.compiler.is_compiling()  # a graph would hold every call
+    if plain or is_transformed():
         return _reduced(sources, excess, lower, upper, axis)
     # An elimination costs some calls for each cell of a line, a reduction in each round ten times as many, and as many
     # again for every 4000 cells that it passes over. See benchmarks/solves.py.

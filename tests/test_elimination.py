@@ -84,3 +84,12 @@ def test_samples_do_not_mix():
     whole = line_solve(b, faces, 2, "neumann")
     for i in range(3):
         assert torch.equal(whole[i : i + 1], line_solve(b[i : i + 1], faces[i : i + 1], 2, "neumann"))
+
+
+def test_tangents_and_batches_pass_through() -> None:
+    step, u = AOS(Diffusion(PeronaMalik(2))), torch.rand(1, 2, 24, 25, dtype=torch.float64)
+    step, dt, towards = step.double(), torch.tensor(2.0, dtype=torch.float64), torch.ones_like(u)
+    _, tangent = torch.func.jvp(lambda v: step(v, dt), (u,), (towards,))
+    _, product = torch.autograd.functional.jvp(lambda v: step(v, dt), u, towards)
+    torch.testing.assert_close(tangent, product)
+    torch.testing.assert_close(torch.func.vmap(lambda v: step(v, dt))(u[None]), step(u, dt)[None])

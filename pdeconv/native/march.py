@@ -22,6 +22,7 @@ from pdeconv.native.library import (
     enabled,
 )
 from pdeconv.native.reference import plain_march
+from pdeconv.transformed import is_transformed
 
 _STATES = 2**23  # numbers that the states of a plane may take on the way back
 _PLANE = 50_000  # cells of a plane that is marched whole: four of them fit a second-level cache
@@ -40,24 +41,13 @@ def can_march(u: Tensor, dt: Tensor) -> bool:
         and u.numel() > 0
         and dt.dim() == 0
         and not dt.requires_grad
-        and not _is_transformed()
+        and not is_transformed()
     )
 
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody listens to a module inside: a kernel calls none of them."""
     return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
-
-
-def _is_transformed() -> bool:
-    """Exported programs must run without this package; the kernels have no batching rule and no tangent."""
-    exporting = getattr(torch.compiler, "is_exporting", bool)
-    return (
-        exporting()
-        or torch.jit.is_tracing()
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
-    )
 
 
 def march(

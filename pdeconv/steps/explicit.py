@@ -28,24 +28,23 @@ class RungeKutta(SingleTermStep):
     convex: ClassVar[tuple[float, ...] | None] = None
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
-        return self.repeat(u, dt, 1)
-
-    def repeat(self, u: Tensor, dt: Tensor, count: int) -> Tensor:
-        if self.convex is not None and can_march(u, dt) and not has_hooks(self):
-            equation = self.term.depthwise(u)
-            if equation is not None:
-                return march(u, dt, equation, self.term.grid or Grid(dims=u.dim() - 2), self.convex, count)
-        for _ in range(count):
-            u = self._plain(u, dt)
-        return u
-
-    def _plain(self, u: Tensor, dt: Tensor) -> Tensor:
+        marched = self.march(u, dt, 1)
+        if marched is not None:
+            return marched
         dt = per_sample(dt, u)
         return advanced(u, dt, self.b, self.slopes(u, dt, self.term(u)(u)))
 
     @property
     def radius(self) -> float:
         return len(self.b) * self.term.radius
+
+    def march(self, u: Tensor, dt: Tensor, count: int) -> Tensor | None:
+        if self.convex is None or not can_march(u, dt) or has_hooks(self):
+            return None
+        equation = self.term.depthwise(u)
+        if equation is None:
+            return None
+        return march(u, dt, equation, self.term.grid or Grid(dims=u.dim() - 2), self.convex, count)
 
     def slopes(self, u: Tensor, dt: Tensor, first: Tensor) -> list[Tensor]:
         """The slopes of all stages, ``first`` that at ``u``; ``dt`` is shaped to multiply ``u``."""

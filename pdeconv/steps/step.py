@@ -28,11 +28,9 @@ class Step(nn.Module, ABC):
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         """The state after dt; ``dt`` is () or, a step for each sample, (B,)."""
 
-    def repeat(self, u: Tensor, dt: Tensor, count: int) -> Tensor:
-        """The state after ``count`` steps of the same dt."""
-        for _ in range(count):
-            u = self(u, dt)
-        return u
+    def march(self, u: Tensor, dt: Tensor, count: int) -> Tensor | None:
+        """The state after ``count`` steps of the same dt, by a native kernel; None where none knows how."""
+        return None
 
     @abstractmethod
     def limit(self, u: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ class DifferentialConvolution(Term):
         width, device = self.moments.shape[-1], self.moments.device
         order = torch.arange(width, device=device)
         moments = []
-        for alpha, free in zip(self.derivatives, self.moments, strict=True):
+        for alpha, free in zip(self.derivatives, self.moments.unbind(), strict=True):
             own = order == alpha[0]
             for n in alpha[1:]:
                 own = own[..., None] & (order == n)

@@ -158,7 +158,7 @@ def _one_line(kind: type, error: Exception, usage: str) -> str:
 def describe(kind: Any) -> str:
     """A type in words: ``int | None`` is 'int or null'."""
     if get_origin(kind) is Literal:
-        return "one of " + ", ".join(str(value) for value in get_args(kind))
+        return ("one of " if len(get_args(kind)) > 1 else "") + ", ".join(str(value) for value in get_args(kind))
     if kind is type(None):
         return "null"
     if get_origin(kind) is tuple:

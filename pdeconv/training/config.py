@@ -161,8 +161,10 @@ class TrainConfig:
     """decay of a running average of the weights (0.999, say), which is then what is evaluated; left out: none"""
     compile: bool = False
     """compile the network with torch.compile: slow to start, faster steps"""
-    channels_last: bool = False
-    """channels-last memory layout: often faster for convolutions of many channels"""
+    channels_last: bool | Literal["auto"] = False
+    """channels-last memory layout: often faster for convolutions of many channels; auto measures both at the start"""
+    keep_freed_memory: bool = True
+    """on Linux, keep the CPU memory that tensors free for the next ones: faster, but it stays with the process"""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """mixed precision; no is float32"""
     seed: int = 0

@@ -20,6 +20,7 @@ FREE_ON_RESUME = {
     "checkpoint_every",
     "log_every",
     "tensorboard",
+    "keep_freed_memory",
     "data.root",
     "data.train",
     "data.test",
@@ -110,6 +111,8 @@ def _find_given(config: TrainConfig, folder: Path, occupied: bool) -> Checkpoint
 
 
 def _require_same(config: TrainConfig, saved: dict[str, Any], free: set[str]) -> None:
+    if config.channels_last == "auto":  # was measured when the run began
+        config.channels_last = saved["channels_last"]
     new, old = _flat(as_plain(config)), _flat(_plain(saved))
     differing = [key for key in sorted(new | old) if key not in free and new.get(key) != old.get(key)]
     if not differing:

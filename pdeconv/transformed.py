@@ -1,0 +1,19 @@
+"""Whether somebody wants more of an operator than its value and its gradient."""
+
+from __future__ import annotations
+
+import torch
+
+
+def is_transformed() -> bool:
+    """Whether torch exports or traces, or maps, or takes tangents: an operator of our own knows none of them.
+
+    Exported programs must run without this package.
+    """
+    exporting = getattr(torch.compiler, "is_exporting", bool)
+    return (
+        exporting()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+    )
