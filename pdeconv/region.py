@@ -10,7 +10,6 @@ from torch import Tensor
 
 from pdeconv.steps import Step
 
-
 _TESTED = (["2", "14"],)  # versions of torch: a fault in its regions changes weights and gradients silently
 
 

@@ -13,7 +13,7 @@ def is_transformed() -> bool:
     exporting = getattr(torch.compiler, "is_exporting", bool)
     return (
         exporting()
-        or torch.jit.is_tracing()
+        or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         or torch._C._are_functorch_transforms_active()
         or torch.autograd.forward_ad._current_level >= 0
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from states import BOUNDARIES
 
-from pdeconv import tridiagonal
+from pdeconv import AOS, Diffusion, PeronaMalik, tridiagonal
 from pdeconv.elimination import eliminate
 from pdeconv.tridiagonal import line_solve
 

@@ -73,8 +73,9 @@ class Advection(Term):
         return _Transport(checked_velocity(self.velocity(u, self.grid), self.grid), u, self)
 
     def depthwise(self, u: Tensor) -> DepthwiseEquation | None:
-        known = type(self.scheme) is Upwind and isinstance(self.velocity, Velocity)
-        return self.velocity.depthwise(u, self.grid) if known else None
+        if type(self.scheme) is not Upwind or not isinstance(self.velocity, Velocity):
+            return None
+        return self.velocity.depthwise(u, self.grid)
 
     def extra_repr(self) -> str:
         return f"{self.scheme}, {super().extra_repr()}"
