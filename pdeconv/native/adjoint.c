@@ -29,38 +29,30 @@ INLINE void fold_ghosts(const Tile *t, float *buffer, int boundary) {
     clear_ghosts(t, buffer);
 }
 
-/* adjoint = β·q + scale·(A(v)v)′ᵀq of what has weights of its own: constant stencils and the reaction. */
-INLINE void pull_cells(const Channel *k, const Tile *t, const float *restrict v, const float *restrict q, float scale,
-                       float beta, float *restrict out, const int reacts) {
-    int64_t ld = t->ld;
-    Weights w = {scale * k->w.north, scale * k->w.south, scale * k->w.west, scale * k->w.east};
-    float own = beta - (w.north + w.south + w.west + w.east);
-    float a0 = own + scale * k->reaction[0], a1 = 2 * scale * k->reaction[1], a2 = 3 * scale * k->reaction[2];
-    SIMD for (int64_t i = first_ghost(t); i < past_ghosts(t); i++) {
-        float c = v[i];
-        out[i] = w.north * q[i + ld] + w.south * q[i - ld] + w.west * q[i + 1] + w.east * q[i - 1] +
-                 (reacts ? a0 + (a1 + a2 * c) * c : own) * q[i];
-    }
-}
-
 /* The derivative of the upwind slope along an axis by its velocity; at rest the mean of both sides. */
 INLINE float by_velocity(float velocity, float low, float high) {
     float ahead = velocity > 0 ? 1.0f : velocity < 0 ? 0.0f : 0.5f;
     return ahead * low - (1.0f - ahead) * high;
 }
 
-/* Sums over the cells of q times the differences to the neighbours, and q times powers of v. */
-INLINE void sum_cells(const Channel *k, const Tile *t, const float *restrict v, const float *restrict q, float scale,
-                      double *grads, const int reacts) {
+/* adjoint = β·q + scale·(A(v)v)′ᵀq of what has weights of its own, constant stencils and the reaction; and the sums
+   over the cells of q times the differences to the neighbours, and q times powers of v. */
+INLINE void pull_cells(const Channel *k, const Tile *t, const float *restrict v, const float *restrict q, float scale,
+                       float beta, float *restrict out, double *grads, const int reacts) {
     int64_t ld = t->ld;
+    Weights w = {scale * k->w.north, scale * k->w.south, scale * k->w.west, scale * k->w.east};
+    float own = beta - (w.north + w.south + w.west + w.east);
+    float a0 = own + scale * k->reaction[0], a1 = 2 * scale * k->reaction[1], a2 = 3 * scale * k->reaction[2];
     float north = 0, south = 0, west = 0, east = 0, first = 0, second = 0, third = 0;
     SIMD_SUM(north, south, west, east, first, second, third)
-    for (int64_t i = first_cell(t); i < past_cells(t); i++) {
-        float c = v[i], own = q[i];
-        north += own * (v[i - ld] - c), south += own * (v[i + ld] - c);
-        west += own * (v[i - 1] - c), east += own * (v[i + 1] - c);
+    for (int64_t i = first_ghost(t); i < past_ghosts(t); i++) {
+        float c = v[i], p = q[i];
+        out[i] = w.north * q[i + ld] + w.south * q[i - ld] + w.west * q[i + 1] + w.east * q[i - 1] +
+                 (reacts ? a0 + (a1 + a2 * c) * c : own) * p;
+        north += p * (v[i - ld] - c), south += p * (v[i + ld] - c);
+        west += p * (v[i - 1] - c), east += p * (v[i + 1] - c);
         if (reacts) {
-            float once = own * c, twice = once * c;
+            float once = p * c, twice = once * c;
             first += once, second += twice, third += twice * c;
         }
     }
@@ -156,9 +148,9 @@ INLINE void pull_convolved_velocity(const Channel *k, const Tile *t, const float
 INLINE void pull_tile(const Channel *k, const Tile *t, const float *v, float scale, float beta, const Scratch *m,
                       double *grads, int boundary) {
     if (k->reacts)
-        pull_cells(k, t, v, m->q, scale, beta, m->adjoint, 1), sum_cells(k, t, v, m->q, scale, grads, 1);
+        pull_cells(k, t, v, m->q, scale, beta, m->adjoint, grads, 1);
     else
-        pull_cells(k, t, v, m->q, scale, beta, m->adjoint, 0), sum_cells(k, t, v, m->q, scale, grads, 0);
+        pull_cells(k, t, v, m->q, scale, beta, m->adjoint, grads, 0);
     if (k->profile != UNIFORM) {
         pdeconv_edge_stopping(k, t, v, m->kappa, boundary);
         pull_edge_stopping(k, t, v, scale, m, grads, boundary);
@@ -170,7 +162,7 @@ INLINE void pull_tile(const Channel *k, const Tile *t, const float *v, float sca
 /* The planes begin ≤ i < end: gradients by u, and GRADS numbers a plane by the coefficients. */
 CLONED static int pull_planes(const Equation *e, const float *u, const float *grad_out, float *grad_u, double *grads,
                               int64_t begin, int64_t end) {
-    int boundary = (int)e->boundary;
+    int boundary = (int)e->boundary, streams = outgrows(e->batch * e->channels * e->height * e->width);
     int64_t height = e->height, width = e->width, stages = e->stages, total = e->steps * stages;
     Tile t = tile_of(height, width);
     float *states = scratch(total + 13, &t), *rest = states + total * t.size;
@@ -191,20 +183,21 @@ CLONED static int pull_planes(const Equation *e, const float *u, const float *gr
                           e->alpha[i % stages], states + (i + 1) * t.size, boundary);
         load(&t, m.q, grad_out + plane * height * width, height, width, 0, 0);
         clear_ghosts(&t, m.q);
+        if (plane + 1 < end) {
+            expect(u + (plane + 1) * height * width, height * width);
+            expect(grad_out + (plane + 1) * height * width, height * width);
+        }
         for (int64_t i = total - 1; i >= 0; i--) {
             float alpha = e->alpha[i % stages], beta = 1 - alpha;
-            if (i % stages == stages - 1) memset(to_start, 0, t.size * sizeof(float));
+            if (i % stages == stages - 1 && stages > 1) memset(to_start, 0, t.size * sizeof(float));
             if (alpha != 0) SIMD for (int64_t j = 0; j < t.size; j++) to_start[j] += alpha * m.q[j];
             pull_tile(&k, &t, states + i * t.size, k.dt * beta, beta, &m, sums, boundary);
             float *unused = m.q;
             m.q = m.adjoint, m.adjoint = unused;
             if (i % stages == 0 && stages > 1) SIMD for (int64_t j = 0; j < t.size; j++) m.q[j] += to_start[j];
         }
-        for (int64_t y = 0; y < height; y++) {
-            const float *restrict from = m.q + first_cell(&t) + y * t.ld;
-            float *restrict to = grad_u + (plane * height + y) * width;
-            SIMD for (int64_t x = 0; x < width; x++) to[x] = from[x];
-        }
+        for (int64_t y = 0; y < height; y++)
+            store(grad_u + (plane * height + y) * width, m.q + first_cell(&t) + y * t.ld, width, streams);
     }
     free(states);
     return 0;

@@ -14,7 +14,7 @@ CLONED static int march_tiles(const Equation *e, const float *u, float *out, int
                               int64_t halo, int64_t begin, int64_t end) {
     int64_t height = e->height, width = e->width;
     int64_t down = (height + side_y - 1) / side_y, across = (width + side_x - 1) / side_x;
-    int boundary = (int)e->boundary;
+    int boundary = (int)e->boundary, streams = outgrows(e->batch * e->channels * height * width);
     Tile largest = tile_of(side_y + 2 * halo, side_x + 2 * halo);
     float *memory = scratch(4, &largest);
     if (!memory) return 1;
@@ -31,6 +31,7 @@ CLONED static int march_tiles(const Equation *e, const float *u, float *out, int
         float *base = memory, *now = memory + t.size, *next = now + t.size, *kappa = next + t.size;
         load(&t, base, u + plane * height * width, height, width, top, left);
         fill_ghosts(&t, base, boundary);
+        if (item + 1 < end && down * across == 1) expect(u + (plane + 1) * height * width, height * width);
         for (int64_t step = 0; step < e->steps; step++) {
             const float *v = base;
             for (int64_t stage = 0; stage < e->stages; stage++) {
@@ -41,11 +42,9 @@ CLONED static int march_tiles(const Equation *e, const float *u, float *out, int
             float *unused = base;
             base = now, now = unused;
         }
-        for (int64_t y = y0; y < y1; y++) {
-            const float *restrict from = base + first_cell(&t) + (y - top) * t.ld + x0 - left;
-            float *restrict to = out + (plane * height + y) * width + x0;
-            SIMD for (int64_t x = 0; x < x1 - x0; x++) to[x] = from[x];
-        }
+        for (int64_t y = y0; y < y1; y++)
+            store(out + (plane * height + y) * width + x0, base + first_cell(&t) + (y - top) * t.ld + x0 - left,
+                  x1 - x0, streams);
     }
     free(memory);
     return 0;

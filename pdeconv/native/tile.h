@@ -7,6 +7,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
 #define CLONED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -121,6 +124,27 @@ INLINE void load(const Tile *t, float *buffer, const float *plane, int64_t heigh
         else
             for (int64_t x = 0; x < t->cols; x++) to[x] = from[wrapped(left + x, width)];
     }
+}
+
+/* Copies n cells to memory that is not read again soon, past the cache where the processor can and they are aligned. */
+INLINE void store(float *restrict to, const float *restrict from, int64_t n, int streams) {
+#ifdef __SSE2__
+    if (streams && n % 4 == 0 && (uintptr_t)to % 16 == 0) {
+        for (int64_t i = 0; i < n; i += 4) _mm_stream_ps(to + i, _mm_loadu_ps(from + i));
+        return;
+    }
+#endif
+    (void)streams;
+    SIMD for (int64_t i = 0; i < n; i++) to[i] = from[i];
+}
+
+/* Whether results of so many cells outgrow the caches: then they are better written past them. */
+INLINE int outgrows(int64_t cells) { return cells >= 2097152; }
+
+/* Asks for a small plane, which the processor would ask for only when it is read: its pages are as small. */
+INLINE void expect(const float *plane, int64_t cells) {
+    if (cells > 4096) return;
+    for (int64_t i = 0; i < cells; i += 16) __builtin_prefetch(plane + i);
 }
 
 /* Of the differences to the four neighbours, with a weight for each axis. */
