@@ -19,6 +19,8 @@ from speed_rows import blocks, filters, implicit, machine, scaling, steps, table
 from speed_rows.pairing import Patience
 from speed_rows.row import Outcome, PeerMissingError, Row, Setting
 
+from pdeconv import keep_freed_memory
+
 FAMILIES = (filters, steps, blocks, implicit, training, scaling)
 
 
@@ -67,6 +69,7 @@ def main() -> None:
         rows = [replace(row, target=None) for row in rows]
     patience = Patience(0.0, 3, 3, 0.0) if options.quick else Patience(options.seconds)
     setting = Setting(options.quick, patience)
+    keep_freed_memory()  # for ours and theirs alike, as train.py does
     lines = machine.describe(setting)
     if options.quick:
         lines.insert(0, "quick: tiny sizes, the figures mean nothing")

@@ -55,7 +55,7 @@ class PDEBlock(nn.Module):
             checked_type("PDEBlock", evolve, Evolve, "give for example Evolve(Euler(term), duration=1.0)")
         if evolve is None:
             grid = Grid() if grid is None else grid
-            diffusion = Diffusion(PerChannel(channels, ceiling=1.0, initial=0.1, device=device, dtype=dtype), grid)
+            diffusion = Diffusion(PerChannel(channels, ceiling=0.5, initial=0.1, device=device, dtype=dtype), grid)
             velocity = ConvVelocity(channels, ceiling=0.5, dims=grid.dims, device=device, dtype=dtype)
             evolve = Evolve(Heun(diffusion + Advection(velocity, grid)), duration=1.0, control=CFL(0.9))
         self.evolve = evolve

@@ -73,12 +73,12 @@ def test_units_and_direction_of_a_ratio():
         # By κ, and the step by dt: one multiplication a cell each.
         (Evolve(Euler(Diffusion(Constant(1.0))), 0.2, Fixed(1)), (4, 6, 6), 2 * 4 * 36),
         # There and back along each axis, N multiply-adds a cell, the product with the spectrum, and κ·δ² and dt in it.
-        (Evolve(Exact(Diffusion(Constant(1.0))), 0.2, Fixed(1)), (4, 6, 6), 4 * 6 * 4 * 36 + 4 * 36 + 2 * 36),
+        (Evolve(Exact(Diffusion(Constant(1.0))), 0.2, Fixed(1)), (4, 12, 12), 48 * 4 * 144 + 6 * 144),
     ],
 )
 def test_multiply_adds_of_known_layers(module, shape, expected):
     found = multiply_adds(module, torch.rand(1, *shape))
-    assert expected <= found <= expected + 16  # coefficients, eigenvalues
+    assert expected <= found <= expected + 32  # coefficients, eigenvalues
 
 
 def test_multiply_adds_of_a_network_of_pde_blocks_exceed_those_of_its_plain_blocks():

@@ -26,7 +26,7 @@ from pdeconv.transformed import is_transformed
 
 _STATES = 2**23  # numbers that the states of a plane may take on the way back
 _PLANE = 50_000  # cells of a plane that is marched whole: four of them fit a second-level cache
-_TILE = 128, 256  # of a larger one
+_TILE = 256, 256  # of a larger one
 _SMALL = 4096  # of planes fewer than there are threads, that are not cut for that
 _REACH = 8  # cells that the steps of one pass over such a tile may depend on
 
@@ -35,6 +35,7 @@ def can_march(u: Tensor, dt: Tensor) -> bool:
     """Whether the kernels take this state: float32 on the CPU, on one axis or two, one dt, no other transformation."""
     return (
         enabled()
+        and isinstance(dt, Tensor)
         and u.device.type == "cpu"
         and u.dtype == torch.float32
         and u.dim() in (3, 4)

@@ -39,10 +39,8 @@ class RungeKutta(SingleTermStep):
         return len(self.b) * self.term.radius
 
     def march(self, u: Tensor, dt: Tensor, count: int) -> Tensor | None:
-        if self.convex is None or not can_march(u, dt) or has_hooks(self):
-            return None
-        equation = self.term.depthwise(u)
-        if equation is None:
+        equation = self.term.depthwise(u) if self.convex is not None and can_march(u, dt) else None
+        if equation is None or has_hooks(self):
             return None
         return march(u, dt, equation, self.term.grid or Grid(dims=u.dim() - 2), self.convex, count)
 
