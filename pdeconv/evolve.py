@@ -15,7 +15,6 @@ from pdeconv.control import CFL, Control, Moment, clock
 from pdeconv.errors import PDEConvError, checked_number, checked_type
 from pdeconv.grid import check_state
 from pdeconv.memory import Undo, march_in_segments, march_reversibly, recomputed
-from pdeconv.region import fits_region, step_once_compiled
 from pdeconv.steps import Step
 from pdeconv.terms import Term
 from pdeconv.terms.varying import TimeVarying, call_with, parameters_of, values_at
@@ -92,7 +91,6 @@ class Evolve(nn.Module):
         # In a tuple: its parameters are those of the step, to be listed once.
         self._undo: tuple[Undo, ...] = (Undo(self.step),) if self.memory == "reversible" else ()
         self.control, self.steps = control, control.count(self.step, self.duration)
-        self._is_region = self.steps > 1 and fits_region(self.step)
         self._grids = tuple({m.grid for m in self.step.modules() if isinstance(m, Term) and m.grid is not None})
 
     def forward(self, u: Tensor) -> Tensor:
@@ -134,7 +132,7 @@ class Evolve(nn.Module):
 
     def _advance(self, u: Tensor, dt: Tensor, index: int) -> Tensor:
         if not self._varies:
-            return step_once_compiled(self.step, u, dt) if self._is_region else self.step(u, dt)
+            return self.step(u, dt)
         values = values_at(self.step, parameters_of(self.step), (index + 0.5) / self.steps)
         return call_with(self.step, values, u, dt)
 

@@ -24,6 +24,11 @@ def adr(quick: bool) -> tuple[nn.Module, Widths]:
     return create_model("adr_classifier", channels=channels), (channels, 2 * channels, 4 * channels)
 
 
+def parabolic(quick: bool) -> tuple[nn.Module, Widths]:
+    channels = 8 if quick else 32
+    return create_model("parabolic_classifier", channels=channels), (channels, 2 * channels, 4 * channels)
+
+
 def alternating(quick: bool) -> tuple[nn.Module, Widths]:
     widths = (16, 32, 64)
     return ResNet(widths, (1, 1, 1) if quick else (3, 3, 3), pde=True), widths
@@ -68,6 +73,7 @@ def _measure(build: Callable[[bool], tuple[nn.Module, Widths]], compiled: bool, 
 def rows() -> list[Row]:
     networks = {
         "adr_classifier": (adr, 'create_model("adr_classifier")'),
+        "parabolic_classifier": (parabolic, 'create_model("parabolic_classifier")'),
         "alternating": (
             alternating,
             "a ResNet-20 of BasicBlocks with a PDEBlock (one Heun step) after each",

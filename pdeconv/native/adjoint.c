@@ -29,11 +29,11 @@ INLINE void fold_ghosts(const Tile *t, float *buffer, int boundary) {
     clear_ghosts(t, buffer);
 }
 
-/* The derivative of the upwind slope along an axis by its velocity; at rest the mean of both sides. */
-INLINE float by_velocity(float velocity, float low, float high) {
-    float ahead = velocity > 0 ? 1.0f : velocity < 0 ? 0.0f : 0.5f;
-    return ahead * low - (1.0f - ahead) * high;
-}
+/* The share of the slope from below in upwind differences: 1 or 0 as the velocity is, and 1/2 at rest. */
+INLINE float ahead(float velocity) { return most(0.0f, least(1.0f, velocity * 1e30f + 0.5f)); }
+
+/* The derivative of the upwind slope along an axis by its velocity. */
+INLINE float by_velocity(float velocity, float low, float high) { return ahead(velocity) * (low + high) - high; }
 
 /* adjoint = β·q + scale·(A(v)v)′ᵀq of what has weights of its own, constant stencils and the reaction; and the sums
    over the cells of q times the differences to the neighbours, and q times powers of v. */
@@ -84,9 +84,8 @@ INLINE void pull_edge_stopping(const Channel *k, const Tile *t, const float *res
         float fall = profile == RATIONAL ? g * g : profile == EXPONENTIAL ? g : 0.5f * g * g * g; /* −g′ */
         float bent = -to_kappa[i] * top * fall;
         by_kappa += to_kappa[i] * g, by_sharpness += bent * squared_differences(v + i, ld, sy, sx);
-        bend[i] = bent * sharp2;
+        bend[i] = bent * sharp2; /* 0 at the ghosts, as the cotangent of κ is now */
     }
-    clear_ghosts(t, bend);
     grads[GRAD_KAPPA] += by_kappa;
     grads[GRAD_SHARPNESS] += 2 * by_sharpness / sqrtf(k->sharp2);
     SIMD for (int64_t i = first_ghost(t); i < past_ghosts(t); i++) {
@@ -98,18 +97,24 @@ INLINE void pull_edge_stopping(const Channel *k, const Tile *t, const float *res
     }
 }
 
-/* Adds the gradients by the nine weights and the bias of an axis. */
-INLINE void sum_taps(const Tile *t, const float *restrict v, const float *restrict inner, double *conv, double *bias) {
+/* Adds the gradients by the nine weights and the bias of both axes. */
+INLINE void sum_taps(const Tile *t, const float *restrict v, float *const inner[2], double *grads) {
     int64_t ld = t->ld;
-    float nw = 0, nn = 0, ne = 0, ww = 0, cc = 0, ee = 0, sw = 0, ss = 0, se = 0, all = 0;
-    SIMD_SUM(nw, nn, ne, ww, cc, ee, sw, ss, se, all) for (int64_t i = first_cell(t); i < past_cells(t); i++) {
+    const float *restrict iy = inner[0], *restrict ix = inner[1];
+    float n0 = 0, n1 = 0, n2 = 0, c0 = 0, c1 = 0, c2 = 0, s0 = 0, s1 = 0, s2 = 0, one = 0;
+    float m0 = 0, m1 = 0, m2 = 0, d0 = 0, d1 = 0, d2 = 0, r0 = 0, r1 = 0, r2 = 0, two = 0;
+    SIMD_SUM(n0, n1, n2, c0, c1, c2, s0, s1, s2, one, m0, m1, m2, d0, d1, d2, r0, r1, r2, two)
+    for (int64_t i = first_cell(t); i < past_cells(t); i++) {
         const float *n = v + i - ld, *c = v + i, *s = v + i + ld;
-        float z = inner[i];
-        nw += z * n[-1], nn += z * n[0], ne += z * n[1], ww += z * c[-1], cc += z * c[0], ee += z * c[1];
-        sw += z * s[-1], ss += z * s[0], se += z * s[1], all += z;
+        float y = iy[i], x = ix[i], a;
+        a = n[-1], n0 += y * a, m0 += x * a, a = n[0], n1 += y * a, m1 += x * a, a = n[1], n2 += y * a, m2 += x * a;
+        a = c[-1], c0 += y * a, d0 += x * a, a = c[0], c1 += y * a, d1 += x * a, a = c[1], c2 += y * a, d2 += x * a;
+        a = s[-1], s0 += y * a, r0 += x * a, a = s[0], s1 += y * a, r1 += x * a, a = s[1], s2 += y * a, r2 += x * a;
+        one += y, two += x;
     }
-    conv[0] += nw, conv[1] += nn, conv[2] += ne, conv[3] += ww, conv[4] += cc, conv[5] += ee;
-    conv[6] += sw, conv[7] += ss, conv[8] += se, *bias += all;
+    const float sums[18] = {n0, n1, n2, c0, c1, c2, s0, s1, s2, m0, m1, m2, d0, d1, d2, r0, r1, r2};
+    for (int i = 0; i < 18; i++) grads[GRAD_CONV + i] += sums[i];
+    grads[GRAD_BIAS] += one, grads[GRAD_BIAS + 1] += two;
 }
 
 INLINE float spread(const float *w, const float *z, int64_t ld) { /* the adjoint of convolved() */
@@ -129,19 +134,16 @@ INLINE void pull_convolved_velocity(const Channel *k, const Tile *t, const float
         const float *p = v + i;
         float c = p[0], ty = tanh_of(convolved(k->conv[0], k->bias[0], p, ld)), vy = top * ty;
         float tx = tanh_of(convolved(k->conv[1], k->bias[1], p, ld)), vx = top * tx;
-        float qy = sy * q[i], qx = sx * q[i];
-        uy[i] = positive(vy) * qy, dy[i] = negative(vy) * qy;
-        ux[i] = positive(vx) * qx, dx[i] = negative(vx) * qx;
-        iy[i] = qy * top * by_velocity(vy, p[-ld] - c, p[ld] - c) * (1 - ty * ty);
-        ix[i] = qx * top * by_velocity(vx, p[-1] - c, p[1] - c) * (1 - tx * tx);
+        float qy = sy * q[i], qx = sx * q[i], fy = vy * qy, fx = vx * qx, ay = ahead(vy), ax = ahead(vx);
+        uy[i] = ay * fy, dy[i] = fy - ay * fy, ux[i] = ax * fx, dx[i] = fx - ax * fx;
+        float n = p[-ld] - c, s = p[ld] - c, w = p[-1] - c, e = p[1] - c;
+        iy[i] = qy * (ay * (n + s) - s) * (top - ty * vy), ix[i] = qx * (ax * (w + e) - e) * (top - tx * vx);
     }
-    for (int axis = 0; axis < 2; axis++)
-        clear_ghosts(t, m->up[axis]), clear_ghosts(t, m->down[axis]), clear_ghosts(t, m->inner[axis]);
+    /* All six are 0 at the ghosts, as q is. */
     SIMD for (int64_t i = first_ghost(t); i < past_ghosts(t); i++)
         out[i] += (uy[i + ld] - uy[i]) + (dy[i] - dy[i - ld]) + (ux[i + 1] - ux[i]) + (dx[i] - dx[i - 1]) +
                   spread(k->conv[0], iy + i, ld) + spread(k->conv[1], ix + i, ld);
-    sum_taps(t, v, iy, grads + GRAD_CONV, grads + GRAD_BIAS);
-    sum_taps(t, v, ix, grads + GRAD_CONV + 9, grads + GRAD_BIAS + 1);
+    sum_taps(t, v, m->inner, grads);
 }
 
 /* adjoint = β·q + scale·(A(v)v)′ᵀq with its ghosts folded, for q that is 0 at the ghosts; adds to the gradients. */
@@ -149,8 +151,10 @@ INLINE void pull_tile(const Channel *k, const Tile *t, const float *v, float sca
                       double *grads, int boundary) {
     if (k->reacts)
         pull_cells(k, t, v, m->q, scale, beta, m->adjoint, grads, 1);
-    else
+    else if (!k->convolves || k->diffuses)
         pull_cells(k, t, v, m->q, scale, beta, m->adjoint, grads, 0);
+    else
+        SIMD for (int64_t i = 0; i < t->size; i++) m->adjoint[i] = beta * m->q[i];
     if (k->profile != UNIFORM) {
         pdeconv_edge_stopping(k, t, v, m->kappa, boundary);
         pull_edge_stopping(k, t, v, scale, m, grads, boundary);

@@ -4,7 +4,7 @@
 
 /* 2^−x for x ≥ 0, within 2e-7 of it, relatively. */
 INLINE float power_of_half(float x) {
-    x = x > 126.0f ? 126.0f : x; /* in this order a NaN stays one */
+    x = least(126.0f, x);
     float shifted = 12582912.0f - x, f = (12582912.0f - shifted) - x; /* rounded to a whole number; |f| ≤ 1/2 */
     float p = 1.54035304e-4f; /* (log 2)ᵏ/k! */
     p = p * f + 1.33335581e-3f, p = p * f + 9.61812911e-3f, p = p * f + 5.55041087e-2f, p = p * f + 2.40226507e-1f;

@@ -38,19 +38,22 @@ typedef struct {
 typedef struct { float north, south, west, east; } Weights; /* of the differences to the four neighbours */
 
 typedef struct { /* what belongs to one channel */
-    int profile, convolves, reacts;
+    int profile, diffuses, convolves, reacts;
     float dt, sy, sx, wy, wx, kappa, sharp2, ceiling;
     Weights w; /* of constant diffusion and constant upwind advection together */
     float velocity[2], conv[2][9], bias[2], reaction[3];
 } Channel;
 
+/* Of the compiler's min and max instructions; the second where it is a NaN. */
+INLINE float least(float a, float b) { return a < b ? a : b; }
+INLINE float most(float a, float b) { return a > b ? a : b; }
 INLINE float positive(float v) { return 0.5f * (v + fabsf(v)); }
 INLINE float negative(float v) { return 0.5f * (v - fabsf(v)); }
 
 static inline Channel channel_of(const Equation *e, int64_t c) {
     Channel k = {0};
     k.dt = e->dt, k.sy = e->step_y, k.sx = e->step_x, k.wy = k.sy * k.sy, k.wx = k.sx * k.sx, k.ceiling = e->ceiling;
-    k.profile = (int)e->profile, k.convolves = e->conv != NULL, k.reacts = e->reaction != NULL;
+    k.profile = (int)e->profile, k.diffuses = e->kappa != NULL, k.convolves = e->conv != NULL, k.reacts = e->reaction != NULL;
     if (e->kappa) k.kappa = e->kappa[c];
     if (e->sharpness) k.sharp2 = e->sharpness[c] * e->sharpness[c];
     if (e->velocity) memcpy(k.velocity, e->velocity + 2 * c, sizeof k.velocity);
@@ -155,7 +158,7 @@ INLINE float squared_differences(const float *v, int64_t ld, float wy, float wx)
 
 /* tanh(x) within 4e-7 of it, relatively: a rational function fitted on [−8, 8]. */
 INLINE float tanh_of(float x) {
-    x = x > 8.0f ? 8.0f : x, x = x < -8.0f ? -8.0f : x; /* in this order a NaN stays one */
+    x = least(8.0f, most(-8.0f, x));
     float z = x * x;
     float p = 1.523071269e-08f, q = 8.522566190549696e-07f;
     p = p * z + 2.189486986026168e-05f, p = p * z + 0.003571610664948821f, p = p * z + 0.13444508612155914f;
