@@ -46,7 +46,10 @@ def convolution_norm_bound(weight: Tensor) -> Tensor:
             squared = (real.square() + imaginary.square()).sum((1, 2)).amax()
             # The square root of 0 has no gradient; a kernel of zeros must train all the same.
             return squared.clamp(min=torch.finfo(squared.dtype).tiny).sqrt() * slack
-        return _gram_bound(real, imaginary).amax() * slack
+        # Gradients reach the largest symbol alone: only its bound is differentiated.
+        with torch.no_grad():
+            largest = _gram_bound(real, imaginary).argmax()[None]
+        return _gram_bound(real.index_select(0, largest), imaginary.index_select(0, largest)).squeeze(0) * slack
 
 
 def _symbol(weight: Tensor, samples: list[int]) -> tuple[Tensor, Tensor]:
@@ -76,8 +79,7 @@ def _gram_bound(real: Tensor, imaginary: Tensor, doublings: int = 3) -> Tensor:
     real, imaginary, log_size = rescaled(real, imaginary)
     for i in range(doublings + 1):
         # G ← G*G; the first one turns K into its Gram matrix, the others square it.
-        gram_real = real.mT @ real + imaginary.mT @ imaginary
-        gram_imaginary = real.mT @ imaginary - imaginary.mT @ real
-        real, imaginary, added = rescaled(gram_real, gram_imaginary)
+        both, cross = torch.cat((real, imaginary), 1), real.mT @ imaginary
+        real, imaginary, added = rescaled(both.mT @ both, cross - cross.mT)
         log_size = log_size + added / 2 ** (i + 1)
     return log_size.exp()
