@@ -39,8 +39,8 @@ CLONED static int march_tiles(const Equation *e, const float *u, float *out, int
                 float *unused = now;
                 v = now = next, next = unused;
             }
-            float *unused = base;
-            base = now, now = unused;
+            float *spare = next;
+            next = base, base = now, now = spare; /* one stage then takes turns between two buffers */
         }
         for (int64_t y = y0; y < y1; y++)
             store(out + (plane * height + y) * width + x0, base + first_cell(&t) + (y - top) * t.ld + x0 - left,

@@ -108,7 +108,8 @@ def _march(
         tile, at_once, halo = (height, width), steps, 0
     else:
         at_once = min(steps, max(1, _REACH // reach))
-        tile, halo = (min(_TILE[0], height), min(_TILE[1], width)), at_once * reach
+        rows = _TILE[0] if planes >= threads else max(1, -(-height // threads))
+        tile, halo = (min(_TILE[0], rows, height), min(_TILE[1], width)), at_once * reach
     u = u.contiguous()
     for done in range(0, steps, at_once):
         count = min(at_once, steps - done)

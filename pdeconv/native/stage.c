@@ -6,34 +6,41 @@
 INLINE float power_of_half(float x) {
     x = least(126.0f, x);
     float shifted = 12582912.0f - x, f = (12582912.0f - shifted) - x; /* rounded to a whole number; |f| ≤ 1/2 */
-    float p = 1.54035304e-4f; /* (log 2)ᵏ/k! */
-    p = p * f + 1.33335581e-3f, p = p * f + 9.61812911e-3f, p = p * f + 5.55041087e-2f, p = p * f + 2.40226507e-1f;
-    p = p * f + 6.93147181e-1f, p = p * f + 1.0f;
+    float p = 1.326472730e-3f; /* a polynomial fitted on [−1/2, 1/2] */
+    p = p * f + 9.671512991e-3f, p = p * f + 5.550733581e-2f, p = p * f + 2.402224242e-1f, p = p * f + 6.931470036e-1f;
+    p = p * f + 1.0f;
     union { float f; int32_t i; } power = {shifted};
     power.i = (power.i + 127) << 23; /* of the shifted number only the last bits survive */
     return p * power.f;
 }
 
-/* κ of edge-stopping diffusion at the cells and ghosts, from the state with its ghosts. */
-CLONED void pdeconv_edge_stopping(const Channel *k, const Tile *t, const float *restrict v, float *restrict kappa,
-                                  int boundary) {
-    int64_t ld = t->ld, from = first_cell(t), to = past_cells(t);
-    float top = k->kappa, half = 0.5f * k->sharp2 * (k->profile == EXPONENTIAL ? 1.44269504f : 1.0f);
+/* κ at the cells of some rows and the ghosts beside them. */
+INLINE void edge_stopping_rows(const Channel *k, const Tile *t, const float *restrict v, float *restrict kappa,
+                               int boundary, int64_t top, int64_t bottom) {
+    int64_t ld = t->ld, from = first_cell(t) + top * ld, to = first_cell(t) + bottom * ld;
+    float highest = k->kappa, half = 0.5f * k->sharp2 * (k->profile == EXPONENTIAL ? 1.44269504f : 1.0f);
     float wy = half * k->wy, wx = half * k->wx;
     if (k->profile == RATIONAL)
-        SIMD for (int64_t i = from; i < to; i++) kappa[i] = top / (1.0f + squared_differences(v + i, ld, wy, wx));
+        SIMD for (int64_t i = from; i < to; i++) kappa[i] = highest / (1.0f + squared_differences(v + i, ld, wy, wx));
     else if (k->profile == EXPONENTIAL)
-        SIMD for (int64_t i = from; i < to; i++) kappa[i] = top * power_of_half(squared_differences(v + i, ld, wy, wx));
+        SIMD for (int64_t i = from; i < to; i++) kappa[i] = highest * power_of_half(squared_differences(v + i, ld, wy, wx));
     else
-        SIMD for (int64_t i = from; i < to; i++) kappa[i] = top / sqrtf(1.0f + squared_differences(v + i, ld, wy, wx));
-    fill_ghosts(t, kappa, of_material(boundary));
+        SIMD for (int64_t i = from; i < to; i++) kappa[i] = highest / sqrtf(1.0f + squared_differences(v + i, ld, wy, wx));
+    fill_side_ghosts(t, kappa, of_material(boundary), top, bottom);
 }
 
-/* out = α·base + (1 − α)·(v + dt·A(v)v) at the cells. The last five are constants where this is inlined. */
+CLONED void pdeconv_edge_stopping(const Channel *k, const Tile *t, const float *v, float *kappa, int boundary) {
+    edge_stopping_rows(k, t, v, kappa, boundary, 0, t->rows);
+    fill_ghost_row(t, kappa, of_material(boundary), 0);
+    fill_ghost_row(t, kappa, of_material(boundary), 1);
+}
+
+/* out = α·base + (1 − α)·(v + dt·A(v)v) at the cells of some rows. The last five are constants where this is inlined. */
 INLINE void advance_cells(const Channel *k, const Tile *t, const float *restrict v, const float *restrict kappa,
-                          const float *restrict base, float alpha, float *restrict out, const int uniform,
-                          const int edges, const int convolves, const int reacts, const int mixes) {
-    int64_t ld = t->ld, from = first_cell(t), to = past_cells(t);
+                          const float *restrict base, float alpha, float *restrict out, int64_t top_row,
+                          int64_t bottom_row, const int uniform, const int edges, const int convolves, const int reacts,
+                          const int mixes) {
+    int64_t ld = t->ld, from = first_cell(t) + top_row * ld, to = first_cell(t) + bottom_row * ld;
     Weights w = k->w;
     float wy = 0.5f * k->wy, wx = 0.5f * k->wx, dt = k->dt, beta = 1 - alpha, top = k->ceiling;
     float a0 = k->reaction[0], a1 = k->reaction[1], a2 = k->reaction[2];
@@ -55,13 +62,13 @@ INLINE void advance_cells(const Channel *k, const Tile *t, const float *restrict
     }
 }
 
-/* One stage on a whole tile. kappa is scratch memory; out gets its ghosts. */
-CLONED void pdeconv_stage(const Channel *k, const Tile *t, const float *v, float *kappa, const float *base, float alpha,
-                          float *out, int boundary) {
+INLINE void advance_rows(const Channel *k, const Tile *t, const float *v, const float *kappa, const float *base,
+                         float alpha, float *out, int64_t top, int64_t bottom) {
     int edges = k->profile != UNIFORM, uniform = k->w.north + k->w.south + k->w.west + k->w.east != 0;
-    if (edges) pdeconv_edge_stopping(k, t, v, kappa, boundary);
-#define CASE(u, e, c, r, m) \
-    case 16 * u + 8 * e + 4 * c + 2 * r + m: advance_cells(k, t, v, kappa, base, alpha, out, u, e, c, r, m); break
+#define CASE(u, e, c, r, m)                                                    \
+    case 16 * u + 8 * e + 4 * c + 2 * r + m:                                   \
+        advance_cells(k, t, v, kappa, base, alpha, out, top, bottom, u, e, c, r, m); \
+        break
 #define CASES(u, e, c) CASE(u, e, c, 0, 0); CASE(u, e, c, 0, 1); CASE(u, e, c, 1, 0); CASE(u, e, c, 1, 1)
     switch (16 * uniform + 8 * edges + 4 * k->convolves + 2 * k->reacts + (alpha != 0)) {
         CASES(0, 0, 0); CASES(0, 0, 1); CASES(0, 1, 0); CASES(0, 1, 1);
@@ -69,5 +76,28 @@ CLONED void pdeconv_stage(const Channel *k, const Tile *t, const float *v, float
     }
 #undef CASES
 #undef CASE
+}
+
+#define STRIP 4096 /* cells whose κ is used while it is in the first cache */
+
+/* One stage on a whole tile. kappa is scratch memory; out gets its ghosts. */
+CLONED void pdeconv_stage(const Channel *k, const Tile *t, const float *v, float *kappa, const float *base, float alpha,
+                          float *out, int boundary) {
+    int64_t rows = t->rows;
+    if (k->profile == UNIFORM) {
+        advance_rows(k, t, v, kappa, base, alpha, out, 0, rows);
+    } else {
+        int64_t strip = STRIP / t->ld > 1 ? STRIP / t->ld : 1, known = 0; /* rows whose κ is known */
+        if (boundary == PERIODIC) edge_stopping_rows(k, t, v, kappa, boundary, rows - 1, rows);
+        for (int64_t top = 0, bottom; top < rows; top = bottom) {
+            bottom = top + strip < rows ? top + strip : rows;
+            int64_t needed = bottom + 1 < rows ? bottom + 1 : rows;
+            edge_stopping_rows(k, t, v, kappa, boundary, known, needed);
+            known = needed;
+            if (top == 0) fill_ghost_row(t, kappa, of_material(boundary), 0);
+            if (bottom == rows) fill_ghost_row(t, kappa, of_material(boundary), 1);
+            advance_rows(k, t, v, kappa, base, alpha, out, top, bottom);
+        }
+    }
     fill_ghosts(t, out, boundary);
 }

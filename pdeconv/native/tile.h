@@ -88,20 +88,29 @@ static inline float *scratch(int64_t buffers, const Tile *t) {
 /* The cell, counted from an edge, whose value the ghost beyond that edge has. */
 INLINE int64_t mirrored(int boundary, int64_t n) { return boundary == PERIODIC ? n - 1 : boundary == REFLECT && n > 1; }
 
+/* The ghosts to the left and right of some rows. */
+INLINE void fill_side_ghosts(const Tile *t, float *buffer, int boundary, int64_t top, int64_t bottom) {
+    int64_t cols = t->cols, x = mirrored(boundary, cols);
+    for (int64_t i = top; i < bottom; i++) {
+        float *row = buffer + first_cell(t) + i * t->ld;
+        row[-1] = boundary == DIRICHLET ? 0 : row[x], row[cols] = boundary == DIRICHLET ? 0 : row[cols - 1 - x];
+    }
+}
+
+/* The row of ghosts above the tile, or below it, corners included. */
+INLINE void fill_ghost_row(const Tile *t, float *buffer, int boundary, int below) {
+    int64_t y = mirrored(boundary, t->rows), bytes = t->ld * sizeof(float);
+    float *ghosts = buffer + (below ? past_cells(t) - 1 : first_ghost(t));
+    if (boundary == DIRICHLET)
+        memset(ghosts, 0, bytes);
+    else
+        memcpy(ghosts, buffer + first_cell(t) - 1 + (below ? t->rows - 1 - y : y) * t->ld, bytes);
+}
+
 INLINE void fill_ghosts(const Tile *t, float *buffer, int boundary) {
-    float *first = buffer + first_cell(t), *above = buffer + first_ghost(t), *below = buffer + past_cells(t) - 1;
-    int64_t rows = t->rows, cols = t->cols, ld = t->ld, x = mirrored(boundary, cols), y = mirrored(boundary, rows);
-    if (boundary == DIRICHLET) {
-        for (int64_t i = 0; i < rows; i++) first[i * ld - 1] = first[i * ld + cols] = 0;
-        memset(above, 0, ld * sizeof(float)), memset(below, 0, ld * sizeof(float));
-        return;
-    }
-    for (int64_t i = 0; i < rows; i++) {
-        float *row = first + i * ld;
-        row[-1] = row[x], row[cols] = row[cols - 1 - x];
-    }
-    memcpy(above, first + y * ld - 1, ld * sizeof(float));
-    memcpy(below, first + (rows - 1 - y) * ld - 1, ld * sizeof(float));
+    fill_side_ghosts(t, buffer, boundary, 0, t->rows);
+    fill_ghost_row(t, buffer, boundary, 0);
+    fill_ghost_row(t, buffer, boundary, 1);
 }
 
 INLINE void clear_ghosts(const Tile *t, float *buffer) { fill_ghosts(t, buffer, DIRICHLET); }
@@ -173,8 +182,7 @@ INLINE float convolved(const float *w, float bias, const float *v, int64_t ld) {
 }
 
 /* In stage.c. Both leave the ghosts filled. */
-void pdeconv_edge_stopping(const Channel *k, const Tile *t, const float *restrict v, float *restrict kappa,
-                           int boundary);
+void pdeconv_edge_stopping(const Channel *k, const Tile *t, const float *v, float *kappa, int boundary);
 void pdeconv_stage(const Channel *k, const Tile *t, const float *v, float *kappa, const float *base, float alpha,
                    float *out, int boundary);
 
