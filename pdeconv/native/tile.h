@@ -156,7 +156,7 @@ INLINE int outgrows(int64_t cells) { return cells >= 2097152; }
 /* Asks for a small plane, which the processor would ask for only when it is read: its pages are as small. */
 INLINE void expect(const float *plane, int64_t cells) {
     if (cells > 4096) return;
-    for (int64_t i = 0; i < cells; i += 16) __builtin_prefetch(plane + i);
+    for (int64_t i = 0; i < cells; i += 16) __builtin_prefetch(plane + i, 0, 2);
 }
 
 /* Of the differences to the four neighbours, with a weight for each axis. */
