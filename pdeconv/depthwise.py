@@ -70,6 +70,23 @@ def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     return first + second
 
 
+def is_declared(cls: type, declaration: str, definitions: tuple[str, ...]) -> bool:
+    """Whether no class that ``cls`` derives from redefines what a declaration further up speaks for.
+
+    Example:
+        >>> class Doubled(dict):
+        ...     def get(self, key): ...
+        >>> is_declared(Doubled, "keys", ("get",)), is_declared(dict, "keys", ("get",))
+        (False, True)
+    """
+    for base in cls.__mro__:
+        if declaration in vars(base):
+            return True
+        if any(name in vars(base) for name in definitions):
+            return False
+    return True
+
+
 def one_a_channel(values: Tensor, channels: int) -> Tensor | None:
     """A coefficient (), (1, C|1, 1, …) as (C,); None where it differs between samples or cells."""
     if values.dim() == 0:

@@ -49,11 +49,14 @@ class Evolve(nn.Module):
         step: The scheme, for example ``Heun(Diffusion(…))``.
         duration: Time to evolve, positive.
         control: Chooses the steps; by default ``CFL()``.
-        memory: ``"store"`` keeps what backward needs of every step. ``"checkpoint"`` keeps 8 states, whatever the
-            number of steps, and computes the others again: up to 8 steps once, up to 36 at most twice, up to 120 three
-            and up to 330 four times; where dt depends on the state, it keeps each step's state, and computes once.
-            ``"reversible"`` keeps the last state only and undoes the steps one by one, for a step with an ``inverse``
-            and the controls ``Fixed`` and ``CFL``: exact but for rounding.
+        memory: ``"store"`` keeps what backward needs of every step; a native kernel needs the first state alone.
+            ``"checkpoint"`` keeps 8 states, whatever the number of steps, and computes the others again: up to 8 steps
+            once, up to 36 at most twice, up to 120 three and up to 330 four times; where dt depends on the state, it
+            keeps each step's state, and computes once. ``"reversible"`` keeps the last state only and undoes the steps
+            one by one, for a step with an ``inverse`` and the controls ``Fixed`` and ``CFL``: exact but for rounding.
+
+    ``torch.compile`` of the whole unrolls the steps that no native kernel takes; to compile many steps once, compile
+    the step alone, ``evolve.step.compile()``.
 
     Raises:
         StabilityError: If the control finds that a step could be unstable.
@@ -101,7 +104,7 @@ class Evolve(nn.Module):
             if self.memory == "reversible":
                 return march_reversibly(self._undo[0], u, dt, self.steps)
             return march_in_segments(self._advance, u, dt, self.steps)
-        if self.control.static and not self._varies and (self.memory == "store" or not torch.is_grad_enabled()):
+        if self.control.static and not self._varies:
             self._check(u)
             dt = self.control.next_dt(self.step, u, clock(u), self.duration, self.steps)
             marched = self.step.march(u, dt, self.steps)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pdeconv.coefficient import Coefficient, PerChannel
-from pdeconv.depthwise import one_a_channel
+from pdeconv.depthwise import is_declared, one_a_channel
 from pdeconv.errors import UnsupportedError
 from pdeconv.grid import Grid
 from pdeconv.operator import ENERGY, NOTHING, RANGE_WITH_ZERO, Keeps, check_declared
@@ -35,7 +35,7 @@ class Law(nn.Module, ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         check_declared(cls)
-        if ("forward" in vars(cls) or "source" in vars(cls)) and "polynomial" not in vars(cls):
+        if not is_declared(cls, "polynomial", ("forward", "source")):
             cls.polynomial = Law.polynomial  # another law than the one that it inherits
 
     @abstractmethod
@@ -173,7 +173,7 @@ class Bistable(Law):
 
 def _times(strength: Coefficient, u: Tensor, weights: tuple[float, float, float]) -> Tensor | None:
     """The polynomial s·weights, where the strength s is one number a channel."""
-    if strength.depends_on_state or strength.per_cell:
+    if strength.depends_on_state or strength.per_cell or strength.radius != 0:
         return None
     each = one_a_channel(strength(u, Grid(dims=u.dim() - 2)), u.shape[1])
     return None if each is None else torch.stack([each * weight for weight in weights], 1)

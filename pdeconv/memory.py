@@ -95,7 +95,7 @@ def _repeatable(part: Callable[..., Tensor], state: Tensor, u: Tensor) -> Callab
         if not begun:
             begun = True
             return part(*arguments)
-        with torch.random.fork_rng(devices, device_type=kind if devices else None):
+        with torch.random.fork_rng(devices, device_type=kind):
             torch.set_rng_state(state)
             set_device_states(devices, device_states, device_type=kind)
             return part(*arguments)

@@ -10,7 +10,7 @@ def is_transformed() -> bool:
 
     Exported programs must run without this package.
     """
-    exporting = getattr(torch.compiler, "is_exporting", bool)
+    exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch < 2.7 has only this
     return (
         exporting()
         or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]

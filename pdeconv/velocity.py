@@ -33,7 +33,7 @@ class Velocity(Coefficient):
 
     def depthwise(self, u: Tensor, grid: Grid) -> DepthwiseEquation | None:
         """Upwind advection with this velocity, for the native kernel; None for one that it does not know."""
-        if self.depends_on_state or self.per_cell:
+        if self.depends_on_state or self.per_cell or self.radius != 0:
             return None
         velocity = checked_velocity(self(u, grid), grid)
         of_each, varies = velocity.shape[2] in (1, u.shape[1]), any(n != 1 for n in velocity.shape[3:])
@@ -208,7 +208,8 @@ class ConvVelocity(Velocity):
         return velocity.unflatten(1, (-1, self.dims)).transpose(1, 2)
 
     def depthwise(self, u: Tensor, grid: Grid) -> DepthwiseEquation | None:
-        if self.radius != 1 or grid.dims > 2 or type(self).forward is not ConvVelocity.forward:
+        plain = type(self.conv).forward in (nn.Conv1d.forward, nn.Conv2d.forward) and "forward" not in vars(self.conv)
+        if self.radius != 1 or not plain or type(self).forward is not ConvVelocity.forward:
             return None
         check_channels(self.conv.in_channels, u)
         check_dims(self, self.dims, grid)

@@ -15,9 +15,11 @@ from pdeconv import (
     Advection,
     Bistable,
     Charbonnier,
+    Coefficient,
     Constant,
     ConstantVelocity,
     ConvVelocity,
+    CrankNicolson,
     Decay,
     Diffusion,
     Euler,
@@ -31,6 +33,7 @@ from pdeconv import (
     PerChannelVelocity,
     PeronaMalik,
     Reaction,
+    Strang,
     Term,
 )
 from pdeconv.native.library import enabled, plain_operators
@@ -227,3 +230,86 @@ def test_gradients_that_nobody_wants_and_other_layouts() -> None:
     last = u.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(evolve(last), evolve(u))
     torch.testing.assert_close(evolve(u.mT), evolve(u.mT.contiguous()))
+
+
+class Shifted:
+    def forward(self, u: Tensor, *rest: Tensor):
+        return super().forward(u, *rest) + 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_what_a_subclass_changes_is_not_passed_over() -> None:
+    class Mixed(Doubling, Diffusion): ...
+
+    class Ralston(Heun):
+        a, b = ((2 / 3,),), (1 / 4, 3 / 4)
+
+    class Noisy(Shifted, Euler): ...
+
+    class Uneven(Coefficient):
+        ceiling = 1.0
+
+        def forward(self, u: Tensor, grid: Grid) -> Tensor:
+            return u.std().reshape(1, 1, 1, 1)
+
+    class Low(nn.Conv2d):
+        def forward(self, u: Tensor) -> Tensor:
+            return super().forward(u) / 2
+
+    velocity = ConvVelocity(CHANNELS)
+    velocity.conv = Low(CHANNELS, 2 * CHANNELS, 3, groups=CHANNELS)
+    heat, u = Diffusion(Constant(0.2)), state(1, CHANNELS, 6, 7)
+    steps = (
+        Euler(Mixed(Constant(0.2))),
+        Ralston(heat),
+        Noisy(heat),
+        Euler(Diffusion(Uneven())),
+        Euler(Advection(velocity)),
+    )
+    for step in steps:
+        evolve = Evolve(step, 0.3, Fixed(3, unchecked=True))
+        with torch.no_grad(), plain_operators():
+            expected = evolve(u)
+        assert not marches_natively(evolve, u)
+        torch.testing.assert_close(evolve(u), expected)
+
+
+class Doubling:
+    def forward(self, u: Tensor):
+        return super().forward(2 * u)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_grid_of_other_axes_is_left_to_the_plain_step() -> None:
+    step, u = Euler(Diffusion(Constant(0.2), Grid(dims=1))), state(1, CHANNELS, 6, 7)
+    with plain_operators():
+        expected = step(u, torch.tensor(0.1))
+    torch.testing.assert_close(step(u, torch.tensor(0.1)), expected)
+
+
+def test_sums_over_large_planes_are_exact() -> None:
+    evolve, u = Evolve(Euler(Diffusion(PerChannel(1)) + Reaction(Decay(1))), 0.1, Fixed(1)), state(1, 1, 500, 700) + 1
+    found, expected = gradients(evolve, u), gradients(deepcopy(evolve).double(), u.double())
+    for one, other in zip(found[2:], expected[2:], strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=2e-6, atol=0)
+
+
+def test_extreme_contrasts_stay_numbers() -> None:
+    evolve, u = built("rational", Euler, "neumann", 2), state(1, CHANNELS, 6, 7)
+    for extreme in (-46.0, 60.0):
+        nn.init.constant_(evolve.step.term.diffusivity.log_contrast, extreme)
+        assert all(found.isfinite().all() for found in gradients(evolve, u))
+
+
+def test_a_step_compiled_by_itself_is_compiled_once() -> None:
+    graphs = []
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    for steps in (4, 40):
+        evolve = Evolve(Strang(CrankNicolson(Diffusion(PerChannel(CHANNELS))), Heun(Reaction(Bistable(CHANNELS)))), 1.0)
+        evolve.set_control(Fixed(steps))
+        evolve.step.compile(backend=counting, fullgraph=True)
+        with torch.no_grad():
+            evolve(state(1, CHANNELS, 12, 12))
+    assert 1 <= len(graphs) <= 2  # at most one for each equation, however many steps

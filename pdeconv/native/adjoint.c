@@ -5,7 +5,9 @@
 
 #include "tile.h"
 
-enum { GRAD_KAPPA, GRAD_SHARPNESS, GRAD_VELOCITY, GRAD_CONV = 4, GRAD_BIAS = 22, GRAD_REACTION = 24, GRADS = 27 };
+enum { GRAD_KAPPA, GRAD_SHARPNESS, GRAD_VELOCITY, GRAD_CONV = 4, GRAD_BIAS = 22, GRAD_REACTION = 24 };
+
+#define CHUNK 4096 /* cells whose sums are added in float, those of a plane in double */
 
 typedef struct {
     float *q, *adjoint;                    /* cotangent of the stage, 0 at the ghosts; that of its argument */
@@ -38,14 +40,14 @@ INLINE float by_velocity(float velocity, float low, float high) { return ahead(v
 /* adjoint = β·q + scale·(A(v)v)′ᵀq of what has weights of its own, constant stencils and the reaction; and the sums
    over the cells of q times the differences to the neighbours, and q times powers of v. */
 INLINE void pull_cells(const Channel *k, const Tile *t, const float *restrict v, const float *restrict q, float scale,
-                       float beta, float *restrict out, double *grads, const int reacts) {
+                       float beta, float *restrict out, double *grads, int64_t from, int64_t to, const int reacts) {
     int64_t ld = t->ld;
     Weights w = {scale * k->w.north, scale * k->w.south, scale * k->w.west, scale * k->w.east};
     float own = beta - (w.north + w.south + w.west + w.east);
     float a0 = own + scale * k->reaction[0], a1 = 2 * scale * k->reaction[1], a2 = 3 * scale * k->reaction[2];
     float north = 0, south = 0, west = 0, east = 0, first = 0, second = 0, third = 0;
     SIMD_SUM(north, south, west, east, first, second, third)
-    for (int64_t i = first_ghost(t); i < past_ghosts(t); i++) {
+    for (int64_t i = from; i < to; i++) {
         float c = v[i], p = q[i];
         out[i] = w.north * q[i + ld] + w.south * q[i - ld] + w.west * q[i + 1] + w.east * q[i - 1] +
                  (reacts ? a0 + (a1 + a2 * c) * c : own) * p;
@@ -76,18 +78,22 @@ INLINE void pull_edge_stopping(const Channel *k, const Tile *t, const float *res
                       hx * ((p - q[i + 1]) * (v[i + 1] - c) + (p - q[i - 1]) * (v[i - 1] - c));
     }
     fold_ghosts(t, to_kappa, of_material(boundary));
-    float by_kappa = 0, by_sharpness = 0, top = k->kappa, inverse = top > 0 ? 1.0f / top : 0, sharp2 = k->sharp2;
+    float top = k->kappa, inverse = top > 0 ? 1.0f / top : 0, sharp2 = k->sharp2;
     float sy = 0.5f * sharp2 * k->wy, sx = 0.5f * sharp2 * k->wx;
     int profile = k->profile;
-    SIMD_SUM(by_kappa, by_sharpness) for (int64_t i = first_cell(t); i < past_cells(t); i++) {
-        float g = kappa[i] * inverse;
-        float fall = profile == RATIONAL ? g * g : profile == EXPONENTIAL ? g : 0.5f * g * g * g; /* −g′ */
-        float bent = -to_kappa[i] * top * fall;
-        by_kappa += to_kappa[i] * g, by_sharpness += bent * squared_differences(v + i, ld, sy, sx);
-        bend[i] = bent * sharp2; /* 0 at the ghosts, as the cotangent of κ is now */
+    for (int64_t from = first_cell(t), past = past_cells(t); from < past; from += CHUNK) {
+        float by_kappa = 0, by_sharpness = 0;
+        int64_t to = from + CHUNK < past ? from + CHUNK : past;
+        SIMD_SUM(by_kappa, by_sharpness) for (int64_t i = from; i < to; i++) {
+            float g = kappa[i] * inverse;
+            float fall = profile == RATIONAL ? g * g : profile == EXPONENTIAL ? g : 0.5f * g * g * g; /* −g′ */
+            float bent = -to_kappa[i] * top * fall;
+            by_kappa += to_kappa[i] * g, by_sharpness += bent * squared_differences(v + i, ld, sy, sx);
+            bend[i] = bent * sharp2; /* 0 at the ghosts, as the cotangent of κ is now */
+        }
+        grads[GRAD_KAPPA] += by_kappa;
+        grads[GRAD_SHARPNESS] += 2 * by_sharpness / sqrtf(k->sharp2);
     }
-    grads[GRAD_KAPPA] += by_kappa;
-    grads[GRAD_SHARPNESS] += 2 * by_sharpness / sqrtf(k->sharp2);
     SIMD for (int64_t i = first_ghost(t); i < past_ghosts(t); i++) {
         float c = v[i], b = bend[i], own = kappa[i], p = q[i];
         out[i] += hy * ((own + kappa[i - ld]) * (q[i - ld] - p) + (own + kappa[i + ld]) * (q[i + ld] - p)) +
@@ -98,13 +104,14 @@ INLINE void pull_edge_stopping(const Channel *k, const Tile *t, const float *res
 }
 
 /* Adds the gradients by the nine weights and the bias of both axes. */
-INLINE void sum_taps(const Tile *t, const float *restrict v, float *const inner[2], double *grads) {
+INLINE void sum_taps(const Tile *t, const float *restrict v, float *const inner[2], double *grads, int64_t from,
+                     int64_t to) {
     int64_t ld = t->ld;
     const float *restrict iy = inner[0], *restrict ix = inner[1];
     float n0 = 0, n1 = 0, n2 = 0, c0 = 0, c1 = 0, c2 = 0, s0 = 0, s1 = 0, s2 = 0, one = 0;
     float m0 = 0, m1 = 0, m2 = 0, d0 = 0, d1 = 0, d2 = 0, r0 = 0, r1 = 0, r2 = 0, two = 0;
     SIMD_SUM(n0, n1, n2, c0, c1, c2, s0, s1, s2, one, m0, m1, m2, d0, d1, d2, r0, r1, r2, two)
-    for (int64_t i = first_cell(t); i < past_cells(t); i++) {
+    for (int64_t i = from; i < to; i++) {
         const float *n = v + i - ld, *c = v + i, *s = v + i + ld;
         float y = iy[i], x = ix[i], a;
         a = n[-1], n0 += y * a, m0 += x * a, a = n[0], n1 += y * a, m1 += x * a, a = n[1], n2 += y * a, m2 += x * a;
@@ -143,17 +150,22 @@ INLINE void pull_convolved_velocity(const Channel *k, const Tile *t, const float
     SIMD for (int64_t i = first_ghost(t); i < past_ghosts(t); i++)
         out[i] += (uy[i + ld] - uy[i]) + (dy[i] - dy[i - ld]) + (ux[i + 1] - ux[i]) + (dx[i] - dx[i - 1]) +
                   spread(k->conv[0], iy + i, ld) + spread(k->conv[1], ix + i, ld);
-    sum_taps(t, v, m->inner, grads);
+    for (int64_t i = first_cell(t), end = past_cells(t); i < end; i += CHUNK)
+        sum_taps(t, v, m->inner, grads, i, i + CHUNK < end ? i + CHUNK : end);
 }
 
 /* adjoint = β·q + scale·(A(v)v)′ᵀq with its ghosts folded, for q that is 0 at the ghosts; adds to the gradients. */
 INLINE void pull_tile(const Channel *k, const Tile *t, const float *v, float scale, float beta, const Scratch *m,
                       double *grads, int boundary) {
-    if (k->reacts)
-        pull_cells(k, t, v, m->q, scale, beta, m->adjoint, grads, 1);
-    else if (!k->convolves || k->diffuses)
-        pull_cells(k, t, v, m->q, scale, beta, m->adjoint, grads, 0);
-    else
+    int sums = k->reacts || !k->convolves || k->diffuses;
+    for (int64_t i = first_ghost(t), past = past_ghosts(t); sums && i < past; i += CHUNK) {
+        int64_t to = i + CHUNK < past ? i + CHUNK : past;
+        if (k->reacts)
+            pull_cells(k, t, v, m->q, scale, beta, m->adjoint, grads, i, to, 1);
+        else
+            pull_cells(k, t, v, m->q, scale, beta, m->adjoint, grads, i, to, 0);
+    }
+    if (!sums)
         SIMD for (int64_t i = 0; i < t->size; i++) m->adjoint[i] = beta * m->q[i];
     if (k->profile != UNIFORM) {
         pdeconv_edge_stopping(k, t, v, m->kappa, boundary);
@@ -166,6 +178,7 @@ INLINE void pull_tile(const Channel *k, const Tile *t, const float *v, float sca
 /* The planes begin ≤ i < end: gradients by u, and GRADS numbers a plane by the coefficients. */
 CLONED static int pull_planes(const Equation *e, const float *u, const float *grad_out, float *grad_u, double *grads,
                               int64_t begin, int64_t end) {
+    if (begin == end) return 0;
     int boundary = (int)e->boundary, streams = outgrows(e->batch * e->channels * e->height * e->width);
     int64_t height = e->height, width = e->width, stages = e->stages, total = e->steps * stages;
     Tile t = tile_of(height, width);
@@ -204,6 +217,7 @@ CLONED static int pull_planes(const Equation *e, const float *u, const float *gr
             store(grad_u + (plane * height + y) * width, m.q + first_cell(&t) + y * t.ld, width, streams);
     }
     free(states);
+    end_streams();
     return 0;
 }
 

@@ -38,9 +38,13 @@ def _load() -> ctypes.CDLL | None:
         path = Path(__file__).parent / f"_march{suffix}"
         if path.exists():
             try:
-                return ctypes.CDLL(str(path))
-            except OSError:
+                kernels = ctypes.CDLL(str(path))
+                kernels.pdeconv_layout.restype = ctypes.c_int64
+                built_for = kernels.pdeconv_layout()
+            except (OSError, AttributeError):
                 return None
+            # Sources that are newer than what was built from them would write where they must not.
+            return kernels if built_for == ctypes.sizeof(_Equation) * 1000 + GRADS else None
     return None
 
 

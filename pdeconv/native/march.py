@@ -27,7 +27,7 @@ from pdeconv.transformed import is_transformed
 _STATES = 2**23  # numbers that the states of a plane may take on the way back
 _PLANE = 50_000  # cells of a plane that is marched whole: four of them fit a second-level cache
 _TILE = 256, 256  # of a larger one
-_SMALL = 4096  # of planes fewer than there are threads, that are not cut for that
+_SMALL = 4096  # cells of a plane that is marched whole although there are more threads than planes
 _REACH = 8  # cells that the steps of one pass over such a tile may depend on
 
 
@@ -47,8 +47,12 @@ def can_march(u: Tensor, dt: Tensor) -> bool:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody listens to a module inside: a kernel calls none of them."""
-    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    """Whether somebody listens to a module inside, which a kernel calls none of; ``torch.compile`` does not ask."""
+    if torch.compiler.is_compiling():
+        return False
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    everywhere = any(getattr(nn.modules.module, f"_global{kind}") for kind in kinds)
+    return everywhere or any(getattr(part, kind) for part in module.modules() for kind in kinds)
 
 
 def march(
@@ -65,10 +69,13 @@ def march(
         steps: Number of steps.
     """
     cells = u.shape[2:].numel() if u.dim() == 4 else u.shape[2]
-    most = max(1, _STATES // (cells * len(alphas)))
     coefficients = [None if c is None else c.to(torch.float32) for c in equation.coefficients]
-    for done in range(0, steps, most):
-        count = min(most, steps - done)
+    learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (u, *coefficients))
+    counts = [steps]
+    if learns and cells * len(alphas) * steps > _STATES:  # backward holds the states of a plane
+        most = max(1, _STATES // (cells * len(alphas)))
+        counts = [most] * (steps // most) + [steps % most] * (steps % most > 0)
+    for count in counts:
         u = _march(
             u,
             dt,
@@ -108,8 +115,9 @@ def _march(
         tile, at_once, halo = (height, width), steps, 0
     else:
         at_once = min(steps, max(1, _REACH // reach))
-        rows = _TILE[0] if planes >= threads else max(1, -(-height // threads))
-        tile, halo = (min(_TILE[0], rows, height), min(_TILE[1], width)), at_once * reach
+        halo = at_once * reach
+        rows = max(2 * halo, -(-height // -(-threads // planes)))  # so that every thread has some
+        tile = min(_TILE[0], rows, height), min(_TILE[1], width)
     u = u.contiguous()
     for done in range(0, steps, at_once):
         count = min(at_once, steps - done)

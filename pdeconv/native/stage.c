@@ -9,7 +9,7 @@ INLINE float power_of_half(float x) {
     float p = 1.326472730e-3f; /* a polynomial fitted on [−1/2, 1/2] */
     p = p * f + 9.671512991e-3f, p = p * f + 5.550733581e-2f, p = p * f + 2.402224242e-1f, p = p * f + 6.931470036e-1f;
     p = p * f + 1.0f;
-    union { float f; int32_t i; } power = {shifted};
+    union { float f; uint32_t i; } power = {shifted};
     power.i = (power.i + 127) << 23; /* of the shifted number only the last bits survive */
     return p * power.f;
 }

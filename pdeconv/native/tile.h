@@ -11,7 +11,7 @@
 #include <emmintrin.h>
 #endif
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__)
 #define CLONED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define CLONED
@@ -34,6 +34,8 @@ typedef struct {
     const float *velocity, *conv, *bias; /* (channels, 2), or (channels, 2, 9) and (channels, 2) */
     const float *reaction;               /* (channels, 3) */
 } Equation;
+
+enum { GRADS = 27 }; /* numbers a plane that the gradients by the coefficients take */
 
 typedef struct { float north, south, west, east; } Weights; /* of the differences to the four neighbours */
 
@@ -148,6 +150,12 @@ INLINE void store(float *restrict to, const float *restrict from, int64_t n, int
 #endif
     (void)streams;
     SIMD for (int64_t i = 0; i < n; i++) to[i] = from[i];
+}
+
+INLINE void end_streams(void) {
+#ifdef __SSE2__
+    _mm_sfence();
+#endif
 }
 
 /* Whether results of so many cells outgrow the caches: then they are better written past them. */

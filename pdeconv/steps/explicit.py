@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pdeconv.depthwise import is_declared
 from pdeconv.grid import Grid
 from pdeconv.native.march import can_march, has_hooks, march
 from pdeconv.operator import ENERGY, Keeps, per_sample
@@ -27,6 +28,11 @@ class RungeKutta(SingleTermStep):
     b: ClassVar[tuple[float, ...]]
     convex: ClassVar[tuple[float, ...] | None] = None
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not is_declared(cls, "convex", ("forward", "slopes", "a", "b")):
+            cls.convex = None  # another method than the one that it inherits
+
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         marched = self.march(u, dt, 1)
         if marched is not None:
@@ -39,10 +45,11 @@ class RungeKutta(SingleTermStep):
         return len(self.b) * self.term.radius
 
     def march(self, u: Tensor, dt: Tensor, count: int) -> Tensor | None:
-        equation = self.term.depthwise(u) if self.convex is not None and can_march(u, dt) else None
-        if equation is None or has_hooks(self):
+        grid = self.term.grid or Grid(dims=max(1, min(3, u.dim() - 2)))
+        if self.convex is None or not can_march(u, dt) or grid.dims != u.dim() - 2 or has_hooks(self):
             return None
-        return march(u, dt, equation, self.term.grid or Grid(dims=u.dim() - 2), self.convex, count)
+        equation = self.term.depthwise(u)
+        return None if equation is None else march(u, dt, equation, grid, self.convex, count)
 
     def slopes(self, u: Tensor, dt: Tensor, first: Tensor) -> list[Tensor]:
         """The slopes of all stages, ``first`` that at ``u``; ``dt`` is shaped to multiply ``u``."""

@@ -94,13 +94,15 @@ class Diffusion(Term):
 
     def depthwise(self, u: Tensor) -> DepthwiseEquation | None:
         coefficient = self.diffusivity
-        if not isinstance(self.discretisation, SecondOrder) or coefficient.per_cell:
+        if type(self.discretisation) is not SecondOrder or coefficient.per_cell:
             return None
         if isinstance(coefficient, EdgeStopping):
             return coefficient.depthwise(u)
-        if coefficient.depends_on_state:
+        if coefficient.depends_on_state or coefficient.radius != 0:  # a user's own declares neither
             return None
-        kappa = one_a_channel(coefficient(u, self.grid), u.shape[1])
+        kappa = coefficient(u, self.grid)
+        self._check(kappa, u)
+        kappa = one_a_channel(kappa, u.shape[1])
         return None if kappa is None else DepthwiseEquation(kappa)
 
     def _check(self, kappa: Tensor, u: Tensor) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from pdeconv.depthwise import DepthwiseEquation
+from pdeconv.depthwise import DepthwiseEquation, is_declared
 from pdeconv.errors import UnsupportedError, checked_type
 from pdeconv.grid import Grid, common_grid
 from pdeconv.operator import NOTHING, Keeps, Operator, Sum, check_declared, common, describe
@@ -63,7 +63,7 @@ class Term(nn.Module, ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         check_declared(cls)
-        if "forward" in vars(cls) and "depthwise" not in vars(cls):
+        if not is_declared(cls, "depthwise", ("forward",)):
             cls.depthwise = Term.depthwise  # another right-hand side than the one that it inherits
 
     @abstractmethod
