@@ -13,8 +13,8 @@ def eliminate(sources: Sequence[Tensor], excess: Tensor, lower: Tensor, upper: T
 
     What a row has in excess of its couplings is eliminated with it, excess'ᵢ = excessᵢ + lowerᵢ·excess'ᵢ₋₁/dᵢ₋₁ of
     pivots dᵢ = excess'ᵢ + upperᵢ, so that no two numbers are ever subtracted; rounding adds up along a line, to some
-    50 epsilons over 2048 cells of couplings without limit. The backward pass is one more
-    substitution, of the transposed matrix, with the same pivots; differentiable to any order.
+    50 epsilons over 2048 cells of couplings without limit. The backward pass is one more substitution, of the
+    transposed matrix, with the same pivots; differentiable to any order.
 
     Args:
         sources: Right-hand sides, of any shapes, N cells along ``axis``.
@@ -35,7 +35,6 @@ def eliminate(sources: Sequence[Tensor], excess: Tensor, lower: Tensor, upper: T
     bands = torch.broadcast_tensors(excess, lower, upper)
     shapes = [torch.broadcast_shapes(source.shape, bands[0].shape) for source in sources]
     sources = [source.expand(shape) for source, shape in zip(sources, shapes, strict=True)]
-    bands = [band.reshape((1,) * (sources[0].dim() - band.dim()) + band.shape) for band in bands]
     dim = sources[0].dim()
     bands = [band.reshape((1,) * (dim - band.dim()) + band.shape) for band in bands]
     _, _, *solutions = _Elimination.apply(axis % dim, False, None, None, *bands, *sources)  # pyright: ignore

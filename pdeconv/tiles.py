@@ -52,7 +52,7 @@ def evolve_in_tiles(evolve: Evolve, u: Tensor, tile: int | Sequence[int] = 1024,
     sizes = _checked_sizes(tile, u.dim() - 2)
     out = torch.empty_like(u) if out is None else _checked_out(out, u)
     wraps = any(term.grid.boundary == "periodic" for term in _terms(evolve) if term.grid is not None)
-    device = next((weight.device for weight in evolve.parameters()), u.device)
+    device = next((part.device for part in itertools.chain(evolve.parameters(), evolve.buffers())), u.device)
     lines = [list(_spans(cells, size, halo, wraps)) for cells, size in zip(u.shape[2:], sizes, strict=True)]
     with torch.no_grad():
         for spans in itertools.product(*lines):

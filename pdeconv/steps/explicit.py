@@ -20,7 +20,7 @@ class RungeKutta(SingleTermStep):
     Attributes:
         a: Rows of the tableau below its diagonal, from the second stage on.
         b: Weights of the stages.
-        convex: αᵢ of the stages as means with forward Euler steps, vᵢ₊₁ = αᵢu + (1 − αᵢ)(vᵢ + dt·A(vᵢ)vᵢ), where they
+        convex: The weights αᵢ of the stages as means with forward Euler steps, vᵢ₊₁ = αᵢu + (1 − αᵢ)(vᵢ + dt·A(vᵢ)vᵢ), where they
             are of that form: so the native kernel takes them.
     """
 
