@@ -20,8 +20,8 @@ class RungeKutta(SingleTermStep):
     Attributes:
         a: Rows of the tableau below its diagonal, from the second stage on.
         b: Weights of the stages.
-        convex: The weights αᵢ of the stages as means with forward Euler steps, vᵢ₊₁ = αᵢu + (1 − αᵢ)(vᵢ + dt·A(vᵢ)vᵢ), where they
-            are of that form: so the native kernel takes them.
+        convex: The weights αᵢ of stages that are means with forward Euler steps, where they are of that form:
+            vᵢ₊₁ = αᵢu + (1 − αᵢ)(vᵢ + dt·A(vᵢ)vᵢ), which the native kernel takes.
     """
 
     a: ClassVar[tuple[tuple[float, ...], ...]]
