@@ -98,16 +98,14 @@ class Evolve(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """The state at the duration, (B, C, *S) → (B, C, *S)."""
-        if self.memory != "store" and self.control.static and torch.is_grad_enabled():
-            self._check(u)
+        self._check(u)
+        if self.control.static:
             dt = self.control.next_dt(self.step, u, clock(u), self.duration, self.steps)
-            if self.memory == "reversible":
-                return march_reversibly(self._undo[0], u, dt, self.steps)
-            return march_in_segments(self._advance, u, dt, self.steps)
-        if self.control.static and not self._varies:
-            self._check(u)
-            dt = self.control.next_dt(self.step, u, clock(u), self.duration, self.steps)
-            marched = self.step.march(u, dt, self.steps)
+            if self.memory != "store" and torch.is_grad_enabled():
+                if self.memory == "reversible":
+                    return march_reversibly(self._undo[0], u, dt, self.steps)
+                return march_in_segments(self._advance, u, dt, self.steps)
+            marched = None if self._varies else self.step.march(u, dt, self.steps)
             if marched is not None:
                 return marched
         for moment in self._march(u):
@@ -123,7 +121,6 @@ class Evolve(nn.Module):
         return Trajectory(times, tuple(moment.state for moment in moments), last.evaluations)
 
     def _march(self, u: Tensor) -> Iterator[Moment]:
-        self._check(u)
         saves = self.memory == "checkpoint" and torch.is_grad_enabled()
         advance = partial(recomputed, self._advance) if saves else self._advance
         return self.control.march(self.step, advance, u, self.duration, self.steps)

@@ -14,6 +14,7 @@ from pdeconv.fourier import FourierLine, build_fourier_line, eigenvalues
 from pdeconv.grid import Boundary, Grid
 from pdeconv.linear import apply_along, cell_weights
 from pdeconv.precision import without_autocast
+from pdeconv.transformed import is_exporting
 
 FFT_SIZE = 256
 """An axis of so many cells is transformed by FFT, where the device has one; a shorter one by a matrix product. Twice as
@@ -153,7 +154,7 @@ def _joint(sizes: tuple[int, ...]) -> bool:
 
 def _fixed(sizes: Sequence[int]) -> bool:
     """Whether sizes may be asked: a free one of an exporter, asked whether it is large, would be free no more."""
-    return not _is_exporting() and all(isinstance(size, int) for size in sizes)
+    return not is_exporting() and all(isinstance(size, int) for size in sizes)
 
 
 def _shaped(values: Sequence[Tensor]) -> list[Tensor]:
@@ -161,8 +162,6 @@ def _shaped(values: Sequence[Tensor]) -> list[Tensor]:
     dims = len(values)
     return [value.reshape([1, 1, *(-1 if i == axis else 1 for i in range(dims))]) for axis, value in enumerate(values)]
 
-
-_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch < 2.7 has only this
 
 Build = Callable[..., tuple[Tensor, ...]]
 
