@@ -4,7 +4,7 @@ The text under each field is what ``python train.py --help`` shows for it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pdeconv.errors import PDEConvError
@@ -24,10 +24,12 @@ class ModelConfig:
     """time steps of each evolution"""
     kernel_size: int | None = None
     """side of the learned kernels in pixels"""
+    expansion: int | None = None
+    """width within a block, in multiples of the network's"""
 
     def options(self) -> dict[str, int]:
         """The options that were given."""
-        given = {"channels": self.channels, "depth": self.depth, "steps": self.steps, "kernel_size": self.kernel_size}
+        given = {option.name: getattr(self, option.name) for option in fields(self) if option.name != "name"}
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -101,6 +103,8 @@ class DenoisingConfig:
     """standard deviation of the training noise in 8-bit units (25 means 25/255), or a range [low, high]"""
     test_sigma: float | list[float] | None = None
     """noise levels of the test; left out: sigma, or the ends and the middle of its range"""
+    loss: Literal["mse", "psnr"] = "mse"
+    """psnr weighs weak and strong noise alike, as the mean PSNR of a test does"""
     compare: bool = False
     """print a table against classical filters at the end"""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from pdeconv.errors import PDEConvError
 from pdeconv.training.data import Data
 from pdeconv.training.image_quality import quality
-from pdeconv.training.noise import noisy_test_image, training_noise
+from pdeconv.training.noise import EIGHT_BIT, noisy_test_image, training_noise
 from pdeconv.training.tasks import Task
 
 if TYPE_CHECKING:
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 COMPARED = 12  # classical filters take seconds an image: of a larger test set, the first so many are compared
 NAMED = 4  # more images than this have no column of their own in the table
 PICTURED = 3
+LEAST_ERROR = 1e-5  # of a patch, about 50 dB: a nearly clean one shall not dominate the mean of logarithms
 
 
 class Denoising(Task):
-    """Mean squared error; PSNR and SSIM, each the mean over the test images, at full size.
+    """A network that is told the noise level; PSNR and SSIM, each the mean over the test images, at full size.
 
     Noise is drawn anew in every step, and never clipped. Test noise depends on the image and the level alone.
 
@@ -32,6 +33,8 @@ class Denoising(Task):
         sigma: standard deviation of the training noise in 8-bit units, or the ends of a range.
         test_sigma: level or levels of the test noise; None for ``sigma``, or the ends and the middle of its range.
         compare: whether the report compares with classical filters.
+        criterion: "mse", the mean squared error, or "psnr", minus the mean PSNR of the patches, which weighs weak and
+            strong noise alike.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Denoising(Task):
         sigma: float | Sequence[float] = 25.0,
         test_sigma: float | Sequence[float] | None = None,
         compare: bool = False,
+        criterion: Literal["mse", "psnr"] = "mse",
     ) -> None:
         low, high = (sigma, sigma) if isinstance(sigma, int | float) else tuple(sigma)
         if not 0 <= low <= high:
@@ -50,7 +54,7 @@ class Denoising(Task):
         self.test_sigma = [float(level) for level in levels]
         if not self.test_sigma or min(self.test_sigma) < 0 or len(set(self.test_sigma)) < len(self.test_sigma):
             raise PDEConvError(f"expected test_sigma as different levels of at least 0, got {self.test_sigma}")
-        self.compare = compare
+        self.compare, self.criterion = compare, criterion
         self.headline = self._named("psnr", self._shown_sigma)
 
     @property
@@ -62,8 +66,12 @@ class Denoising(Task):
         return metric if len(self.test_sigma) == 1 else f"{metric}_{sigma:g}"
 
     def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
-        noisy = inputs + training_noise(inputs, self.sigma, seed, first)
-        return F.mse_loss(model(noisy).float(), targets)
+        noise, sigma = training_noise(inputs, self.sigma, seed, first)
+        denoised = model(inputs + noise, sigma).float()
+        if self.criterion == "mse":
+            return F.mse_loss(denoised, targets)
+        errors = (denoised - targets).square().flatten(1).mean(1)
+        return 10 * torch.log10(errors + LEAST_ERROR).mean()
 
     def metrics(self) -> MetricCollection:
         keys = [f"{metric}{place}" for place in range(len(self.test_sigma)) for metric in ("psnr", "ssim")]
@@ -72,7 +80,7 @@ class Denoising(Task):
     @torch.no_grad()
     def update(self, metrics: MetricCollection, model: nn.Module, inputs: Tensor, targets: Tensor, index: int) -> None:
         for place, sigma in enumerate(self.test_sigma):
-            psnr, ssim = quality(model(noisy_test_image(inputs, sigma, index)), targets)
+            psnr, ssim = quality(model(noisy_test_image(inputs, sigma, index), sigma / EIGHT_BIT), targets)
             metrics[f"psnr{place}"].update(psnr)
             metrics[f"ssim{place}"].update(ssim)
 
@@ -103,7 +111,7 @@ class Denoising(Task):
         if hasattr(model, "trajectory"):
             top, left, side = busiest_square(images[0].clean, 128)
             part = images[0].noisy[:, top : top + side, left : left + side]
-            trajectory = model.trajectory(part[None].to(device))  # pyright: ignore[reportCallIssue]
+            trajectory = model.trajectory(part[None].to(device), sigma / EIGHT_BIT)  # pyright: ignore[reportCallIssue]
             as_picture = all(state.shape[1] == data.channels for state in trajectory.states)
             paths.append(folder / "evolution.png")
             evolution_figure(
@@ -136,7 +144,7 @@ class Denoising(Task):
         for index in range(min(count, len(data.test))):
             clean, _ = data.test.batch(torch.tensor([index]), 0)
             noisy = noisy_test_image(clean, self._shown_sigma, index)
-            denoised = model(noisy.to(device)).float().cpu()
+            denoised = model(noisy.to(device), self._shown_sigma / EIGHT_BIT).float().cpu()
             name = data.test.names[index] if data.test.names else f"image {index + 1}"
             yield name, clean[0], noisy[0], denoised[0]
 

@@ -9,8 +9,8 @@ from pdeconv.training.randomness import derived_seeds, uniform
 EIGHT_BIT = 255.0
 
 
-def training_noise(clean: Tensor, sigma: tuple[float, float], seed: int, first: int = 0) -> Tensor:
-    """Noise for a batch; that of each sample depends on (seed, its position in the global batch) alone.
+def training_noise(clean: Tensor, sigma: tuple[float, float], seed: int, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Noise for a batch and its levels (B,) in the image's units; each depends on (seed, the sample's position) alone.
 
     One generator on the batch's own device is seeded anew for every sample. So a process draws only what it needs,
     and still the samples get the noise that one process alone would give them.
@@ -23,12 +23,12 @@ def training_noise(clean: Tensor, sigma: tuple[float, float], seed: int, first: 
     """
     positions = torch.arange(first, first + len(clean))
     low, high = sigma
-    sigmas = (low + (high - low) * uniform(seed, positions, 1)[:, 0]).tolist()
+    levels = (low + (high - low) * uniform(seed, positions, 1)[:, 0]) / EIGHT_BIT
     generator = torch.Generator(clean.device)
     noise = torch.empty_like(clean, dtype=torch.float32, memory_format=torch.contiguous_format)
-    for sample, own_seed, own_sigma in zip(noise, derived_seeds(seed, positions), sigmas, strict=True):
-        sample.normal_(0.0, own_sigma / EIGHT_BIT, generator=generator.manual_seed(own_seed))
-    return noise
+    for sample, own_seed, level in zip(noise, derived_seeds(seed, positions), levels.tolist(), strict=True):
+        sample.normal_(0.0, level, generator=generator.manual_seed(own_seed))
+    return noise, levels.to(clean.device, torch.float32)
 
 
 def noisy_test_image(clean: Tensor, sigma: float, index: int) -> Tensor:

@@ -78,4 +78,4 @@ def create_task(config: TrainConfig, data: Data) -> Task:
     from pdeconv.training.denoising import Denoising
 
     settings = config.denoising
-    return Denoising(settings.sigma, settings.test_sigma, settings.compare)
+    return Denoising(settings.sigma, settings.test_sigma, settings.compare, settings.loss)

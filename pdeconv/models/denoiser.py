@@ -1,0 +1,149 @@
+"""What denoisers share: the noise level as the unit of the image, its mean as the zero, and a mirrored margin."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pdeconv.errors import PDEConvError
+from pdeconv.evolve import Trajectory
+from pdeconv.grid import Grid
+from pdeconv.noise_level import estimate_noise_level
+from pdeconv.stencil import extend_wide
+
+LOWEST_LEVEL = (
+    0.5 / 255
+)  # below it an 8-bit image is as good as clean, and dividing by it would ask too much of float32
+
+
+class Denoiser(nn.Module, ABC):
+    """Removes Gaussian noise of a level σ: û = μ + σ·E((f − μ)/σ), E a stable evolution of an image of unit noise.
+
+    So one network serves every noise level, and scales with the image. μ is the mean of each channel, f the noisy
+    image, mirrored at its border by ``margin`` and cropped at the end.
+
+    Attributes:
+        in_channels: Channels of the image.
+        radius: Cells to either side that a cell of the result depends on, but for μ.
+        multiple: Cells of the coarsest grid's spacing: shifting the image by a multiple of it shifts the result.
+        margin: Cells by which the image is mirrored at its border, a multiple of ``multiple``.
+        margin_in_training: Whether patches get that margin too, which costs time.
+
+    Example:
+        >>> from pdeconv import create_model
+        >>> denoiser = create_model("reaction_diffusion_denoiser")
+        >>> denoiser(torch.rand(2, 1, 20, 30), sigma=25 / 255).shape
+        torch.Size([2, 1, 20, 30])
+    """
+
+    in_channels: int
+    radius: int
+    multiple: int = 1
+    margin: int = 0
+    margin_in_training: bool = True
+
+    def forward(self, noisy: Tensor, sigma: float | Tensor | None = None, mean: Tensor | None = None) -> Tensor:
+        """The denoised image.
+
+        Args:
+            noisy: (B, C, H, W).
+            sigma: Standard deviation of the noise in the image's units: a number, (B,), or a map (B, 1, H, W); None to
+                estimate it from each image.
+            mean: μ, where the image is a part of a larger one: (B, C, 1, 1).
+
+        Raises:
+            PDEConvError: If the image has not ``in_channels`` channels on two axes, or σ is of another shape.
+        """
+        v, level, mean = self._in_units_of_noise(noisy, sigma, mean)
+        return self._image(self._evolved(v, level)[-1], noisy, level, mean)
+
+    def trajectory(self, noisy: Tensor, sigma: float | Tensor | None = None) -> Trajectory:
+        """The image after each step; the unit of time is one step."""
+        v, level, mean = self._in_units_of_noise(noisy, sigma, None)
+        states = [self._image(u, noisy, level, mean) for u in self._evolved(v, level)]
+        return Trajectory(torch.arange(len(states), dtype=torch.float32, device=noisy.device), tuple(states))
+
+    @abstractmethod
+    def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
+        """The states from ``v``, noisy by 1 around 0, to the denoised one; ``level`` is σ in the image's units."""
+
+    def _in_units_of_noise(
+        self, noisy: Tensor, sigma: float | Tensor | None, mean: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """((f − μ)/σ with its margin, σ, μ)."""
+        Grid().check(noisy)
+        if noisy.shape[1] != self.in_channels:
+            raise PDEConvError(
+                f"{type(self).__name__} is for images of {self.in_channels} channels, but got the shape "
+                f"{tuple(noisy.shape)}; build it with in_channels={noisy.shape[1]}."
+            )
+        level = noise_map(noisy, sigma)
+        level = self._mirrored(level) if level.shape[2:] == noisy.shape[2:] else level
+        mean = noisy.mean((2, 3), keepdim=True) if mean is None else mean
+        return (self._mirrored(noisy) - mean) / level, level, mean
+
+    def _image(self, u: Tensor, noisy: Tensor, level: Tensor, mean: Tensor) -> Tensor:
+        u = u * level + mean
+        for axis in (2, 3):
+            u = u.narrow(axis, self._margin, noisy.shape[axis])
+        return u
+
+    @property
+    def _margin(self) -> int:
+        return self.margin if self.margin_in_training or not self.training else 0
+
+    def _mirrored(self, image: Tensor) -> Tensor:
+        """``image`` with its margin, and filled up to a multiple of ``multiple`` beyond it."""
+        for axis in (2, 3):
+            missing = -(image.shape[axis] + 2 * self._margin) % self.multiple
+            image = extend_wide(image, axis, "neumann", self._margin + missing)
+            image = image.narrow(axis, missing, image.shape[axis] - missing)
+        return image
+
+
+def noise_map(noisy: Tensor, sigma: float | Tensor | None) -> Tensor:
+    """σ as a tensor that broadcasts to ``noisy``: (B, 1, 1, 1), or (B, 1, H, W) for a map; at least ``LOWEST_LEVEL``.
+
+    Raises:
+        PDEConvError: If σ is negative (a number), or of a shape that does not belong to the image.
+    """
+    if sigma is None:
+        level = estimate_noise_level(noisy)
+    elif isinstance(sigma, Tensor):
+        level = sigma.to(noisy.device)
+    else:
+        if not (sigma >= 0 and math.isfinite(sigma)):
+            raise PDEConvError(f"expected a noise level sigma of at least 0, got {sigma}")
+        level = noisy.new_full((), sigma)
+    if level.ndim <= 1:
+        level = level.reshape(-1, 1, 1, 1)
+    fits = level.ndim == 4 and level.shape[0] in (1, len(noisy)) and level.shape[1] == 1
+    if not fits or level.shape[2:] not in ((1, 1), noisy.shape[2:]):
+        raise PDEConvError(
+            f"expected sigma as a number, ({len(noisy)},) or a map ({len(noisy)}, 1, {noisy.shape[2]}, "
+            f"{noisy.shape[3]}) for images of the shape {tuple(noisy.shape)}, got the shape {tuple(level.shape)}"
+        )
+    return level.to(noisy.dtype).clamp(min=LOWEST_LEVEL)
+
+
+def cosine_filters(kernel_size: int, channels: int) -> Tensor:
+    """The orthonormal discrete cosine basis of a window, over an orthonormal basis of the channels, (F, C, k, k).
+
+    The constant of the first channel axis (the mean over the channels) is left out: a gray level is never diffused.
+    """
+    window = _cosine_basis(kernel_size)
+    colour = _cosine_basis(channels)
+    filters = torch.einsum("fc,ay,bx->fabcyx", colour, window, window)
+    return filters.reshape(-1, channels, kernel_size, kernel_size)[1:]
+
+
+def _cosine_basis(size: int) -> Tensor:
+    """Rows of the orthonormal DCT-II."""
+    cell, mode = torch.arange(size) + 0.5, torch.arange(size)[:, None]
+    basis = torch.cos(math.pi / size * mode * cell) * math.sqrt(2 / size)
+    basis[0] /= math.sqrt(2)
+    return basis

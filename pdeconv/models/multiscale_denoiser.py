@@ -1,0 +1,193 @@
+"""A denoiser that diffuses on coarse and fine grids, with a diffusivity that a small network sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pdeconv.errors import PDEConvError, checked_count
+from pdeconv.filter_bank import Filters, convolve, transpose
+from pdeconv.grid import Grid
+from pdeconv.models.denoiser import Denoiser, cosine_filters
+from pdeconv.models.registry import register_model
+
+LEVEL_UNIT = 25 / 255  # where the logarithm of the noise level is 0
+
+
+@register_model("multiscale_denoiser")
+class MultiscaleDenoiser(Denoiser):
+    """Denoises by u_t = −Rᵀ Kᵀ g(u, σ) K R u on grids of spacing 1, 2, 4 …, from the coarsest to the finest.
+
+    One multigrid cycle: R restricts the image to a grid by averages of norm 1, K is a learned filter bank of windows
+    that overlap, the same on every grid, and g in (0, 1) is the diffusivity of each window and filter. A small network
+    sees g in the responses |Ku| of its own grid and of all others: downwards through the grids, and up again. Each grid
+    then takes an Euler step of dt = 1.
+
+    Whatever the weights, g is in (0, 1), ‖R‖ = 1 and ‖K‖² ≤ 2, so that 1 is the limit of each step, and the image never
+    leaves the energy ball around its mean: ‖û − μ‖ ≤ ‖f − μ‖ (of an image whose sides are no multiples of 2^depth, that
+    of the image mirrored up to there). A constant image stays as it is.
+
+    At initialisation K is the cosine basis and g a threshold of the response, as in translation-invariant cosine
+    shrinkage.
+
+    Args:
+        in_channels: 1 for gray, 3 for colour.
+        channels: Features of the network that sees g.
+        depth: Number of grids.
+        steps: Number of cycles, each with its own weights.
+        kernel_size: Width of the windows in cells, 2 (mod 4): 6, 10, … They are 2 cells apart.
+        expansion: Width within a block of the network, in multiples of ``channels``.
+
+    Limit: dt = 1 for every step; see :attr:`pdeconv.filter_bank.Filters.squared_norm`.
+
+    References:
+        R. R. Coifman, D. L. Donoho. Translation-invariant de-noising. Wavelets and Statistics, 1995.
+        S. Mohan et al. Robust and interpretable blind image denoising via bias-free convolutional neural networks.
+        ICLR 2020 (denoisers act as linear filters with gains in [0, 1] that adapt to the image).
+        W. L. Briggs, V. E. Henson, S. F. McCormick. A multigrid tutorial. SIAM, 2000.
+
+    Example:
+        >>> denoiser = MultiscaleDenoiser()
+        >>> noisy = torch.rand(1, 1, 40, 50)
+        >>> denoised = denoiser(noisy, sigma=25 / 255)
+        >>> denoised.shape, bool(denoised.std() < noisy.std())
+        (torch.Size([1, 1, 40, 50]), True)
+    """
+
+    _version = 1
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        channels: int = 20,
+        depth: int = 3,
+        steps: int = 1,
+        kernel_size: int = 6,
+        expansion: int = 2,
+    ) -> None:
+        super().__init__()
+        sizes = dict(in_channels=in_channels, channels=channels, depth=depth, steps=steps, expansion=expansion)
+        for option, value in sizes.items():
+            checked_count("multiscale_denoiser", option, value)
+        if checked_count("multiscale_denoiser", "kernel_size", kernel_size) % 4 != 2:
+            raise PDEConvError(
+                f"multiscale_denoiser needs a kernel_size of 2, 6, 10, … (2 mod 4), but got {kernel_size}."
+            )
+        self.in_channels = in_channels
+        self.multiple = 2**depth
+        self.cycles = nn.ModuleList(Cycle(in_channels, channels, depth, kernel_size, expansion) for _ in range(steps))
+        # On each grid, in windows: K and two blocks to see g, K and Kᵀ to act; and the coarsest grid's cells.
+        self.radius = steps * (sum(2 * 2**grid * (3 * (kernel_size // 4) + 2) for grid in range(depth)) + self.multiple)
+
+    def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
+        log_level = torch.log(level / LEVEL_UNIT)
+        if log_level.shape[2:] != (1, 1):
+            log_level = F.avg_pool2d(log_level, 2)
+        states = [v]
+        for cycle in self.cycles:
+            states.append(cycle(states[-1], log_level))
+        return states
+
+
+class Cycle(nn.Module):
+    """One step on each grid, from the coarsest to the finest."""
+
+    def __init__(self, in_channels: int, channels: int, depth: int, kernel_size: int, expansion: int) -> None:
+        super().__init__()
+        cosines = F.pixel_unshuffle(cosine_filters(kernel_size, in_channels), 2)
+        width = kernel_size // 2
+        # A response of noise of level 1 has level 1, and ‖K‖ is 1 to begin with: windows overlap `width`² times.
+        self.filters = Filters(
+            4 * in_channels, len(cosines), width, norm=math.sqrt(2), grid=Grid(boundary="dirichlet"), mean_free=False
+        )
+        with torch.no_grad():
+            self.filters.weight.copy_(cosines)
+        self.grids = nn.ModuleList(Diffusivity(len(cosines), channels, expansion) for _ in range(depth))
+
+    def forward(self, u: Tensor, log_level: Tensor) -> Tensor:
+        kernel = self.filters.kernel
+        levels = [log_level]
+        seen: list[Tensor] = []
+        coarse = u
+        for place, grid in enumerate(self.grids):
+            if place:
+                coarse = restrict(coarse)
+                levels.append(levels[-1] if log_level.shape[2:] == (1, 1) else F.avg_pool2d(levels[-1], 2))
+            seen.append(grid.down(self._responses(coarse, kernel), seen[-1] if seen else None, levels[-1]))
+        above = None
+        for place in reversed(range(len(self.grids))):
+            coarse = u
+            for _ in range(place):
+                coarse = restrict(coarse)
+            z = self._responses(coarse, kernel)
+            above, g = self.grids[place].up(z, seen[place], above, levels[place])  # pyright: ignore
+            flow = F.pixel_shuffle(transpose(g * z, kernel.to(z.dtype), self.filters.grid), 2)
+            for _ in range(place):
+                flow = prolongate(flow)
+            u = u - flow
+        return u
+
+    def _responses(self, u: Tensor, kernel: Tensor) -> Tensor:
+        """K u, one cell for each 2 × 2 of the grid."""
+        cells = F.pixel_unshuffle(u, 2).contiguous(memory_format=torch.channels_last)
+        z = convolve(cells, kernel.to(cells.dtype), self.filters.grid)
+        assert z is not None  # windows always fit: beyond the edge are zeros
+        return z
+
+
+class Diffusivity(nn.Module):
+    """The part of one grid in the network that sees g: sigmoid(what the features say − contrast·|z|)."""
+
+    def __init__(self, filters: int, channels: int, expansion: int) -> None:
+        super().__init__()
+        self.lift = nn.Conv2d(filters, channels, 1)
+        self.lift_slope = nn.Parameter(torch.zeros(channels))
+        self.before = Mixing(channels, expansion)
+        self.after = Mixing(channels, expansion)
+        self.head = nn.Conv2d(channels, filters, 1)
+        self.head_slope = nn.Parameter(torch.zeros(filters))
+        self.contrast = nn.Parameter(torch.full((filters,), 1.5))
+        # At first g falls from 1 to 0 where the response passes 2.7 times the noise.
+        nn.init.zeros_(self.head.weight)
+        nn.init.constant_(self.head.bias, 4.0)  # pyright: ignore[reportArgumentType]
+
+    def down(self, z: Tensor, finer: Tensor | None, log_level: Tensor) -> Tensor:
+        """Features of this grid, from its responses and the features of the next finer one."""
+        h = self.lift(0.3 * z) + (self.lift_slope[:, None, None] * log_level).to(z.dtype)
+        return self.before(h if finer is None else h + F.avg_pool2d(finer, 2))
+
+    def up(self, z: Tensor, seen: Tensor, coarser: Tensor | None, log_level: Tensor) -> tuple[Tensor, Tensor]:
+        """The features with what the next coarser grid knows, and g."""
+        h = self.after(seen if coarser is None else seen + F.interpolate(coarser, scale_factor=2.0))
+        logit = self.head(h) + (self.head_slope[:, None, None] * log_level).to(z.dtype)
+        return h, torch.sigmoid(logit - self.contrast[:, None, None].to(z.dtype) * z.abs())
+
+
+class Mixing(nn.Module):
+    """h + W₂ φ(D W₁ h): wide, each feature spread over 3 × 3 cells, and narrow again."""
+
+    def __init__(self, channels: int, expansion: int) -> None:
+        super().__init__()
+        wide = channels * expansion
+        self.widen = nn.Conv2d(channels, wide, 1)
+        self.spread = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
+        self.narrow = nn.Conv2d(wide, channels, 1)
+        with torch.no_grad():
+            self.narrow.weight.mul_(0.3)  # near the identity at first
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.narrow(F.silu(self.spread(self.widen(h))))
+
+
+def restrict(u: Tensor) -> Tensor:
+    """The next coarser grid: averages of 2 × 2 cells, doubled, so that noise of level 1 stays so; of norm 1."""
+    return 2 * F.avg_pool2d(u, 2)
+
+
+def prolongate(u: Tensor) -> Tensor:
+    """The transpose of :func:`restrict`."""
+    return F.interpolate(u, scale_factor=2.0) / 2
