@@ -63,7 +63,7 @@ def variation(u):
 
 def durations(name):
     """From less than a step to what leaves little."""
-    return np.concatenate(([0.0], np.geomspace(1e-2, 1e2, 14))) * (0.1 if name == "denoise_tv_flow" else 1)
+    return np.concatenate(([0.0], np.geomspace(1e-2, 1e2, 9))) * (0.1 if name == "denoise_tv_flow" else 1)
 
 
 # Stronger.
@@ -169,16 +169,15 @@ def test_too_many_steps_are_refused():
 @pytest.mark.parametrize("name", WITHIN)
 def test_the_range_is_kept_to_the_last_bit(name, boundary, monkeypatch):
     """And but for rounding where nothing is cut off."""
-    for dtype, rounding in ((np.float32, 2e-5), (np.float64, 1e-12)):
-        for image in (photo(5).astype(dtype), (photo(5) > 0.4).astype(dtype) * 200):
-            for duration in (0.05, 100.0):
-                with monkeypatch.context() as patch:
-                    within = FILTERS[name](image, duration, boundary=boundary)
-                    patch.setattr(image_flow, "without_rounding", lambda after, *_: after)
-                    plain = FILTERS[name](image, duration, boundary=boundary)
-                low = min(image.min(), 0) if boundary == "dirichlet" else image.min()
-                assert low <= within.min() and within.max() <= image.max()
-                assert np.abs(within - plain).max() <= rounding * image.max()
+    for image, rounding in ((photo(5).astype(np.float32), 2e-5), ((photo(5) > 0.4) * 200.0, 1e-12)):
+        for duration in (0.05, 100.0):
+            with monkeypatch.context() as patch:
+                within = FILTERS[name](image, duration, boundary=boundary)
+                patch.setattr(image_flow, "without_rounding", lambda after, *_: after)
+                plain = FILTERS[name](image, duration, boundary=boundary)
+            low = min(image.min(), 0) if boundary == "dirichlet" else image.min()
+            assert low <= within.min() and within.max() <= image.max()
+            assert np.abs(within - plain).max() <= rounding * image.max()
 
 
 @pytest.mark.parametrize("name", CONSERVING)
