@@ -12,6 +12,14 @@ from pdeconv.discretisation import Discretisation, FourthOrder, Q1Elements, Seco
 from pdeconv.energy import Energy, FieldsOfExperts, NetworkEnergy
 from pdeconv.errors import PDEConvError, StabilityError, UnsupportedError
 from pdeconv.evolve import Evolve, Trajectory
+from pdeconv.filters import (
+    curvature_motion,
+    denoise_perona_malik,
+    denoise_tv_flow,
+    diffuse,
+    enhance_coherence,
+    shock_filter,
+)
 from pdeconv.grid import Grid
 from pdeconv.influence import Influence, NormalisedInfluence, RationalInfluence, ReLUInfluence, TanhInfluence
 from pdeconv.interpolation import ClampedCubicInterpolation, CubicInterpolation, Interpolation, LinearInterpolation
@@ -224,6 +232,11 @@ __all__ = [
     "Wave",
     "Weickert",
     "create_model",
+    "curvature_motion",
+    "denoise_perona_malik",
+    "denoise_tv_flow",
+    "diffuse",
+    "enhance_coherence",
     "evolve_in_tiles",
     "keep_freed_memory",
     "kernel_from_moments",
@@ -233,4 +246,5 @@ __all__ = [
     "refine_space",
     "refine_time",
     "register_model",
+    "shock_filter",
 ]

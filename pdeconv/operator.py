@@ -175,8 +175,8 @@ class Operator(ABC):
         Raises ``UnsupportedError`` where undefined.
         """
         raise UnsupportedError(
-            f"{type(self).__name__} does not split by axes, which AOS and ADI need; step Diffusion with them, and the "
-            "other terms by Strang or Lie."
+            f"{type(self).__name__} does not split by axes, which AOS and ADI need; step Diffusion or "
+            "MeanCurvatureMotion by them, and other terms by Strang or Lie."
         )
 
     def __add__(self, other: Operator) -> Operator:

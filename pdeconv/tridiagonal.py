@@ -70,14 +70,15 @@ def cyclic_tridiagonal_solve(b: Tensor, excess: Tensor, lower: Tensor, upper: Te
     return torch.cat((y + z * last, last), axis)
 
 
-def line_solve(b: Tensor, strength: Tensor, axis: int, boundary: Boundary) -> Tensor:
-    """The v with vᵢ − sᵢ₋½ (vᵢ₋₁ − vᵢ) − sᵢ₊½ (vᵢ₊₁ − vᵢ) = bᵢ along ``axis``: a backward-Euler step of diffusion.
+def line_solve(b: Tensor, strength: Tensor, axis: int, boundary: Boundary, reach: Tensor | None = None) -> Tensor:
+    """The v with vᵢ − rᵢ(sᵢ₋½ (vᵢ₋₁ − vᵢ) + sᵢ₊½ (vᵢ₊₁ − vᵢ)) = bᵢ along ``axis``: a backward-Euler step of diffusion.
 
     Args:
         b: Right-hand side (B, C, *S), N cells along ``axis``.
         strength: s = dt·κ/dx² ≥ 0 at the N + 1 faces, or one for all of them; broadcastable to ``b`` elsewhere.
         axis: Tensor dimension of the lines.
         boundary: See :class:`pdeconv.grid.Grid`.
+        reach: r ≥ 0 at the cells, of the shape of ``strength`` but N along ``axis``; by default 1.
 
     Example:
         >>> line_solve(torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1e9]), 0, "neumann")
@@ -86,6 +87,8 @@ def line_solve(b: Tensor, strength: Tensor, axis: int, boundary: Boundary) -> Te
     size = b.shape[axis]
     faces = strength.expand([size + 1 if i == axis % b.dim() else n for i, n in enumerate(strength.shape)])
     lower, upper = lower_faces(faces, axis), upper_faces(faces, axis)
+    if reach is not None:
+        lower, upper = reach * lower, reach * upper
     excess = torch.ones_like(lower)
     if boundary == "periodic":
         return cyclic_tridiagonal_solve(b, excess, lower, upper, axis)

@@ -1,5 +1,7 @@
 """Law: splitting by axes keeps the range for every dt (AOS), and is Peaceman and Rachford's scheme (ADI)."""
 
+import itertools
+
 import pytest
 import torch
 from catalogue import build
@@ -15,6 +17,7 @@ from pdeconv import (
     Diffusion,
     Evolve,
     Fixed,
+    MeanCurvatureMotion,
     PeronaMalik,
     Reaction,
     UnsupportedError,
@@ -30,7 +33,7 @@ LENGTHS = (0.1, 10.0, 1e3, 1e6, 1e9)
 def test_aos_keeps_the_range_for_every_dt(boundary, dtype):
     """In single precision too, to rounding: the solves subtract nothing."""
     for dims in DIMS:
-        for name in ("constant_diffusion", "channel_diffusion", "perona_malik"):
+        for name in ("constant_diffusion", "channel_diffusion", "perona_malik", "mean_curvature"):
             step = AOS(build(name, grid_of(boundary, dims), 3.0).to(dtype))
             for u in initial_states(dims).values():
                 u = u.to(dtype)
@@ -45,9 +48,10 @@ def test_aos_keeps_the_range_for_every_dt(boundary, dtype):
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_aos_is_the_mean_of_the_axes(boundary):
     """(1/d) Σ (I − d·dt·Aᵢ)⁻¹ by dense inverses."""
-    for dims in DIMS:
-        u = state(dims, batch=1, cells=3)
-        term = Diffusion(Field(), grid_of(boundary, dims))
+    for dims, name in itertools.product(DIMS, ("diffusion", "curvature")):
+        u, grid = state(dims, batch=1, cells=3), grid_of(boundary, dims)
+        term = Diffusion(Field(), grid) if name == "diffusion" else MeanCurvatureMotion(Field(), 0.1, grid)
+        assert torch.allclose(sum(axis(u) for axis in term(u).axes), term(u)(u))
         eye = torch.eye(u.numel(), dtype=torch.float64)
         expected = sum(torch.linalg.inv(eye - dims * 0.7 * matrix(axis, u)) for axis in term(u).axes) / dims
         assert torch.allclose(AOS(term)(u, number(0.7)).flatten(), expected @ u.flatten(), atol=1e-11)

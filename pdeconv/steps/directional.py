@@ -18,10 +18,11 @@ class AOS(SingleTermStep):
     single precision. All axes are treated alike. On one axis it is backward Euler.
 
     Args:
-        term: The right-hand side, u_t = A(u)u, whose operator has ``axes``, as that of ``Diffusion``.
+        term: The right-hand side, u_t = A(u)u, whose operator has ``axes``, as those of ``Diffusion`` and
+            ``MeanCurvatureMotion``.
 
     Raises:
-        UnsupportedError: At the first step, if the term's operator does not split by axes: give Diffusion.
+        UnsupportedError: At the first step, if the term's operator does not split by axes: give one of these.
 
     References:
         J. Weickert, B. M. ter Haar Romeny, M. A. Viergever. Efficient and reliable schemes for nonlinear diffusion
@@ -56,10 +57,11 @@ class ADI(SingleTermStep):
     as (dt·rate)ᵈ⁻¹ on d axes. Very long steps belong to AOS.
 
     Args:
-        term: The right-hand side, u_t = A(u)u, whose operator has ``axes``, as that of ``Diffusion``.
+        term: The right-hand side, u_t = A(u)u, whose operator has ``axes``, as those of ``Diffusion`` and
+            ``MeanCurvatureMotion``.
 
     Raises:
-        UnsupportedError: At the first step, if the term's operator does not split by axes: give Diffusion.
+        UnsupportedError: At the first step, if the term's operator does not split by axes: give one of these.
 
     References:
         D. W. Peaceman, H. H. Rachford. The numerical solution of parabolic and elliptic differential equations.

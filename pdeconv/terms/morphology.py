@@ -10,7 +10,7 @@ from torch import Tensor
 from pdeconv.coefficient import Coefficient, Constant
 from pdeconv.errors import checked_number, checked_type
 from pdeconv.grid import Grid, checked_grid
-from pdeconv.operator import Operator, largest, range_kept
+from pdeconv.operator import Operator, largest, per_sample, range_kept
 from pdeconv.precision import wider_than_half
 from pdeconv.stencil import (
     divergence,
@@ -23,6 +23,7 @@ from pdeconv.stencil import (
 )
 from pdeconv.terms.diffusion import ConstantDiffusion
 from pdeconv.terms.term import Term
+from pdeconv.tridiagonal import line_solve
 
 
 class _Morphology(Term):
@@ -212,7 +213,7 @@ class MeanCurvatureMotion(_Morphology):
         grid: Spacing, boundary and number of axes.
 
     Rate: Σ over a cell's faces of its weights at the fastest cell; at most 4s·Σ_axes 1/dx², twice that of diffusion.
-    Solve, Flow: Undefined.
+    Solve, Flow: Undefined; along each axis by itself it is solved, for AOS and ADI.
     Keeps: The range (joined with 0 under the dirichlet boundary): the weights are not negative.
 
     References:
@@ -254,10 +255,17 @@ class CurvatureMotion(Operator):
         self.conductances = [1 / face_mean(extend(slope, axis, beyond), axis) for axis in grid.axes]
 
     @property
+    def axes(self) -> tuple[AxisCurvatureMotion, ...]:
+        return tuple(
+            AxisCurvatureMotion(self.reach, conductance, axis, self.grid)
+            for conductance, axis in zip(self.conductances, self.grid.axes, strict=True)
+        )
+
+    @property
     def rate(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         outflow = torch.zeros((), dtype=self.reach.dtype, device=self.reach.device)
-        for conductance, axis, dx in zip(self.conductances, self.grid.axes, self.grid.spacings, strict=True):
-            outflow = outflow + (lower_faces(conductance, axis) + upper_faces(conductance, axis)) / dx**2
+        for axis in self.axes:
+            outflow = outflow + axis.outflow
         return (self.reach * outflow).flatten(1).amax(1)
 
     def __call__(self, v: Tensor) -> Tensor:
@@ -266,3 +274,30 @@ class CurvatureMotion(Operator):
             for conductance, axis in zip(self.conductances, self.grid.axes, strict=True)
         ]
         return (self.reach * sum(parts[1:], start=parts[0])).to(v.dtype)
+
+
+class AxisCurvatureMotion(Operator):
+    """v ↦ s·m·∂(∂v/m) along one axis, for a reach s·m at the cells and a conductance 1/m at the N + 1 faces."""
+
+    def __init__(self, reach: Tensor, conductance: Tensor, axis: int, grid: Grid) -> None:
+        self.reach, self.conductance, self.axis, self.grid = reach, conductance, axis, grid
+        self.keeps = range_kept(grid)
+
+    @property
+    def outflow(self) -> Tensor:
+        """What is multiplied by the reach to be the weights of a cell's two neighbours, added."""
+        both = lower_faces(self.conductance, self.axis) + upper_faces(self.conductance, self.axis)
+        return both / self.grid.spacings[self.axis - 2] ** 2
+
+    @property
+    def rate(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return (self.reach * self.outflow).flatten(1).amax(1)
+
+    def __call__(self, v: Tensor) -> Tensor:
+        flux = self.conductance * gradient(v, self.axis, self.grid)
+        return (self.reach * divergence(flux, self.axis, self.grid)).to(v.dtype)
+
+    def solve(self, b: Tensor, dt: Tensor) -> Tensor:
+        wide = b.to(torch.promote_types(b.dtype, torch.float32))
+        strength = per_sample(dt, wide) * self.conductance.to(wide.dtype) / self.grid.spacings[self.axis - 2] ** 2
+        return line_solve(wide, strength, self.axis, self.grid.boundary, self.reach.to(wide.dtype)).to(b.dtype)
