@@ -1,13 +1,18 @@
 """Models: one file a family, created by name."""
 
 from pdeconv.models.adr_classifier import ADRClassifier
+from pdeconv.models.adr_denoiser import ADRDenoiser
+from pdeconv.models.energy_flow_denoiser import EnergyFlowDenoiser
 from pdeconv.models.multiscale_denoiser import MultiscaleDenoiser
 from pdeconv.models.parabolic_classifier import ParabolicClassifier
-from pdeconv.models.reaction_diffusion_denoiser import ReactionDiffusionDenoiser
+from pdeconv.models.reaction_diffusion_denoiser import GradientFlowDenoiser, ReactionDiffusionDenoiser
 from pdeconv.models.registry import create_model, list_models, model_options, register_model
 
 __all__ = [
     "ADRClassifier",
+    "ADRDenoiser",
+    "EnergyFlowDenoiser",
+    "GradientFlowDenoiser",
     "MultiscaleDenoiser",
     "ParabolicClassifier",
     "ReactionDiffusionDenoiser",

@@ -31,8 +31,8 @@ class MultiscaleDenoiser(Denoiser):
     leaves the energy ball around its mean: ‖û − μ‖ ≤ ‖f − μ‖ (of an image whose sides are no multiples of 2^depth, that
     of the image mirrored up to there). A constant image stays as it is.
 
-    At initialisation K is the cosine basis and g a threshold of the response, as in translation-invariant cosine
-    shrinkage.
+    At initialisation K is the cosine basis and g a (high) threshold of the response, as in translation-invariant
+    cosine shrinkage.
 
     Args:
         in_channels: 1 for gray, 3 for colour.
@@ -151,7 +151,7 @@ class Diffusivity(nn.Module):
         self.head = nn.Conv2d(channels, filters, 1)
         self.head_slope = nn.Parameter(torch.zeros(filters))
         self.contrast = nn.Parameter(torch.full((filters,), 1.5))
-        # At first g falls from 1 to 0 where the response passes 2.7 times the noise.
+        # At first g falls from 1 to 0 where the response passes eight times the noise, and learns from there.
         nn.init.zeros_(self.head.weight)
         nn.init.constant_(self.head.bias, 4.0)  # pyright: ignore[reportArgumentType]
 

@@ -24,6 +24,8 @@ class ModelConfig:
     """time steps of each evolution"""
     kernel_size: int | None = None
     """side of the learned kernels in pixels"""
+    centres: int | None = None
+    """Gaussians of each influence function of a reaction–diffusion denoiser"""
     expansion: int | None = None
     """width within a block, in multiples of the network's"""
 
