@@ -86,7 +86,7 @@ from pdeconv.terms import (
     TimeVarying,
     Wave,
 )
-from pdeconv.tiles import evolve_in_tiles
+from pdeconv.tiles import apply_in_tiles, evolve_in_tiles
 from pdeconv.velocity import ConstantVelocity, ConvVelocity, PerChannelVelocity, SelfVelocity, Velocity
 from pdeconv.velocity_field import FixedVelocity, StreamVelocity, VelocityField
 from pdeconv.weno import WENO3, WENO5
@@ -223,6 +223,7 @@ __all__ = [
     "VelocityVerlet",
     "Wave",
     "Weickert",
+    "apply_in_tiles",
     "create_model",
     "evolve_in_tiles",
     "keep_freed_memory",
