@@ -6,6 +6,7 @@ from pdeconv.allocator import keep_freed_memory
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
 from pdeconv.coefficient import Coefficient, Constant, FixedCoefficient, PerChannel
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
+from pdeconv.denoising import denoise
 from pdeconv.diffusion_tensor import ConstantTensor, ConvTensor, DiffusionTensor, PerChannelTensor
 from pdeconv.diffusivity import Charbonnier, Exponential, MonotoneDiffusivity, PeronaMalik, Weickert
 from pdeconv.discretisation import Discretisation, FourthOrder, Q1Elements, SecondOrder, Spectral
@@ -19,6 +20,7 @@ from pdeconv.learned_influence import RBFInfluence, SplineInfluence
 from pdeconv.limiter import Limiter, Minmod, Superbee, VanLeer
 from pdeconv.models import create_model, list_models, register_model
 from pdeconv.moments import kernel_from_moments, moments_of_kernel
+from pdeconv.noise_level import estimate_noise_level
 from pdeconv.operator import Operator, operator
 from pdeconv.p_laplacian import PLaplace, TotalVariation
 from pdeconv.potential import Potential, SplinePotential
@@ -225,6 +227,8 @@ __all__ = [
     "Weickert",
     "apply_in_tiles",
     "create_model",
+    "denoise",
+    "estimate_noise_level",
     "evolve_in_tiles",
     "keep_freed_memory",
     "kernel_from_moments",
