@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
@@ -54,8 +54,8 @@ def denoise(
         data_range: The value that means white, 0 being black; by default 1 for floating-point images, and the largest
             value of an integer type. Give 4095 for 12 bits held in uint16.
         model: Your own denoiser, ``model(noisy, sigma=sigma)`` with noisy (B, C, H, W) on the scale of [0, 1] and
-            sigma (B,) or (B, 1, H, W), or ``model(noisy)``. It is used in evaluation mode, on its device. One of
-            ``model.in_channels`` = 1 takes the channels of a colour image one by one. It is applied in tiles if it says
+            sigma (B,) or (B, 1, H, W), or ``model(noisy)``; it may take the image's ``mean`` (B, C, 1, 1) too. It is
+            used in evaluation mode, on its device. One of ``model.in_channels`` = 1 takes the channels of a colour image one by one. It is applied in tiles if it says
             how far it reaches: ``model.radius`` in pixels, and the period of its coarse grids as ``model.multiple``.
             By default the pretrained model, on the device of a tensor; for a NumPy array on a GPU that CUDA finds,
             else on the CPU.
@@ -110,10 +110,15 @@ def tile_size(model: nn.Module) -> int | None:
     return None if math.isinf(radius) else max(TILE, HALOS * int(radius))
 
 
+def takes_level(model: nn.Module) -> bool:
+    """Whether a denoiser is told the level of the noise, or made for one."""
+    return "sigma" in _arguments(model)
+
+
 def _denoise_state(noisy: Tensor, sigma: Tensor | None, model: nn.Module, tile: int | None) -> Tensor:
     """(B, C, H, W) on the scale of [0, 1], ``sigma`` (B,) or (B, 1, H, W), denoised in the type of the weights."""
     checked_type("denoise", model, nn.Module, "give one that maps (B, C, H, W) to (B, C, H, W)")
-    takes_sigma = "sigma" in inspect.signature(getattr(model, "_orig_mod", model).forward).parameters
+    takes_sigma = takes_level(model)
     if sigma is not None and not takes_sigma:
         raise PDEConvError(
             f"denoise got a sigma, but {type(model).__name__} is made for one level: its forward takes no sigma; "
@@ -152,17 +157,23 @@ def _denoise_state(noisy: Tensor, sigma: Tensor | None, model: nn.Module, tile: 
 
 def _in_tiles(model: nn.Module, noisy: Tensor, sigma: Tensor | None, tile: int, device: torch.device) -> Tensor:
     channels = noisy.shape[1]
+    mean = noisy.mean((2, 3), keepdim=True) if "mean" in _arguments(model) else None  # of the image, not of a tile
 
     def function(part: Tensor) -> Tensor:
-        if sigma is None:
-            return model(part)
-        return model(part[:, :channels], sigma=part[:, channels:] if sigma.dim() == 4 else sigma.to(part))
+        options = {} if mean is None else {"mean": mean.to(part)}
+        if sigma is not None:
+            options["sigma"] = part[:, channels:] if sigma.dim() == 4 else sigma.to(part)
+        return model(part[:, :channels], **options)
 
     if sigma is not None and sigma.dim() == 4:  # a map is cut into the same tiles
         noisy = torch.cat((noisy, sigma.to(noisy)), dim=1)
     radius, multiple = _radius(model), getattr(model, "multiple", 1)
     halo = 0 if math.isinf(radius) else int(radius)
     return apply_in_tiles(function, noisy, tile, halo, multiple, device=device)
+
+
+def _arguments(model: nn.Module) -> Collection[str]:
+    return inspect.signature(getattr(model, "_orig_mod", model).forward).parameters  # a compiled one hides its own
 
 
 def _radius(model: nn.Module) -> float:

@@ -19,8 +19,12 @@ T = TypeVar("T")
 PARSER_OPTIONS = ("help", "config", "print_config")
 
 
-def parse(kind: type[T], argv: Sequence[str], program: str, usage: str, description: str) -> T:
+def parse(
+    kind: type[T], argv: Sequence[str], program: str, usage: str, description: str, positional: bool = False
+) -> T:
     """Read the dataclass ``kind`` from ``argv``; keys are dotted field names, ``--config FILE`` reads YAML.
+
+    Fields without a default are arguments without a name if ``positional``. A bare ``--key`` of a bool means true.
 
     A mistake ends the program with one line on stderr and exit status 2.
     """
@@ -32,7 +36,8 @@ def parse(kind: type[T], argv: Sequence[str], program: str, usage: str, descript
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="YAML file of the keys below; later arguments override it")
-    parser.add_class_arguments(kind, None, fail_untyped=True)  # pyright: ignore[reportArgumentType]
+    parser.add_class_arguments(kind, None, as_positional=positional, fail_untyped=True)  # pyright: ignore[reportArgumentType]
+    argv = _with_true(kind, argv)
     try:
         _refuse_unknown_keys(kind, argv)
         values = parser.instantiate(parser.parse_args(list(argv)))
@@ -86,6 +91,18 @@ def valid_keys(kind: type, prefix: str = "") -> dict[str, Any]:
         if dataclasses.is_dataclass(hints[field.name]):
             keys |= valid_keys(hints[field.name], prefix + field.name + ".")
     return keys
+
+
+def _with_true(kind: type, argv: Sequence[str]) -> list[str]:
+    """``argv`` in which ``--key`` of a bool, with no value after it, is ``--key=true``."""
+    keys = valid_keys(kind)
+    given = [*argv, "--"]
+    return [
+        f"{argument}=true"
+        if keys.get(argument.removeprefix("--")) is bool and argument[:2] == "--" and after not in ("true", "false")
+        else argument
+        for argument, after in zip(given, given[1:], strict=False)
+    ]
 
 
 def _refuse_unknown_keys(kind: type, argv: Sequence[str]) -> None:
