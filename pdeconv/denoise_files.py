@@ -132,8 +132,12 @@ def denoise_file(
 
 def estimated_level(picture: Picture) -> float:
     """The noise of a picture in 8-bit units."""
-    pixels = torch.from_numpy(picture.pixels.astype(np.float32)).permute(2, 0, 1)
-    return 255 / picture.peak * float(estimate_noise_level(pixels[None]))
+    pixels, gain = picture.pixels.astype(np.float32), 1.0
+    if picture.format == "JPEG" and pixels.shape[2] == 3:  # it keeps little of the colours' noise; judge by the rest
+        luma = np.array([[0.299], [0.587], [0.114]], np.float32)
+        pixels, gain = pixels @ luma, float(np.linalg.norm(luma))
+    level = estimate_noise_level(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    return 255 / (picture.peak * gain) * float(level)
 
 
 def trained_denoiser(folder: Path) -> nn.Module:

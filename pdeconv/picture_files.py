@@ -82,12 +82,11 @@ def _read(path: Path) -> Picture:
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and kind not in ("MPO", "TIFF"):  # the further pictures of a camera's MPO are previews
             raise PDEConvError(f"it is an animation of {frames} frames; split it into files of one")
-        tiff_options = read_tiff_options(path) if kind == "TIFF" else {}
+        orientation = _orientation(image)
         pixels, opacity = _parted(_values(path, image))
-        try:
-            orientation = int(image.getexif().get(_ORIENTATION, 1))
-        except Exception:  # a broken EXIF block, which is copied as it is
-            orientation = 1
+        tiff_options = read_tiff_options(path) if kind == "TIFF" else {}
+        if tiff_options and _orientation(image) != orientation:  # Pillow has turned it
+            tiff_options["extratags"] = [tag for tag in tiff_options["extratags"] if tag[0] != _ORIENTATION]
         dpi = image.info.get("dpi")
         return Picture(
             pixels,
@@ -103,6 +102,13 @@ def _read(path: Path) -> Picture:
         )
 
 
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a broken EXIF block, which is copied as it is
+        return 1
+
+
 def _values(path: Path, image: Image.Image) -> NDArray:
     """(H, W) or (H, W, C), the last of 2 or 4 channels opacity."""
     if image.format == "PNG":
@@ -111,11 +117,12 @@ def _values(path: Path, image: Image.Image) -> NDArray:
             return deep
     if image.format == "TIFF":
         bits = image.getexif().get(258, 8)
-        if max(bits if isinstance(bits, tuple) else (bits,)) > 8:
+        deep = max(bits if isinstance(bits, tuple) else (bits,)) > 8
+        if deep or image.mode in ("L", "LA", "RGB", "RGBA"):
             try:
                 return decode_tiff(path)
-            except ValueError:  # a compression that tifffile alone does not undo; Pillow may, in gray
-                if image.mode not in _GRAY:
+            except ValueError:  # a compression that tifffile alone does not undo; Pillow may, but for deep colours
+                if deep and image.mode not in _GRAY:
                     raise PDEConvError("it is compressed in a way that needs the package imagecodecs") from None
     if image.mode not in _GRAY + _COLOUR:
         raise PDEConvError(f"its colours are {image.mode}; convert it to RGB or gray first")

@@ -7,6 +7,7 @@ import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
@@ -101,7 +102,7 @@ def _with_true(kind: type, argv: Sequence[str]) -> list[str]:
         f"{argument}=true"
         if keys.get(argument.removeprefix("--")) is bool and argument[:2] == "--" and after not in ("true", "false")
         else argument
-        for argument, after in zip(given, given[1:], strict=False)
+        for argument, after in pairwise(given)
     ]
 
 
