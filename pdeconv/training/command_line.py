@@ -38,7 +38,7 @@ def parse(
     )
     parser.add_argument("--config", action="config", help="YAML file of the keys below; later arguments override it")
     parser.add_class_arguments(kind, None, as_positional=positional, fail_untyped=True)  # pyright: ignore[reportArgumentType]
-    argv = _with_true(kind, argv)
+    argv = _with_true(kind, argv, positional)
     try:
         _refuse_unknown_keys(kind, argv)
         values = parser.instantiate(parser.parse_args(list(argv)))
@@ -94,16 +94,14 @@ def valid_keys(kind: type, prefix: str = "") -> dict[str, Any]:
     return keys
 
 
-def _with_true(kind: type, argv: Sequence[str]) -> list[str]:
+def _with_true(kind: type, argv: Sequence[str], positional: bool) -> list[str]:
     """``argv`` in which ``--key`` of a bool, with no value after it, is ``--key=true``."""
-    keys = valid_keys(kind)
-    given = [*argv, "--"]
-    return [
-        f"{argument}=true"
-        if keys.get(argument.removeprefix("--")) is bool and argument[:2] == "--" and after not in ("true", "false")
-        else argument
-        for argument, after in pairwise(given)
-    ]
+    flags = {f"--{key}" for key, value in valid_keys(kind).items() if value is bool}
+    completed = []
+    for argument, after in pairwise([*argv, "--"]):
+        bare = after.startswith("--") or (positional and after not in ("true", "false"))
+        completed.append(f"{argument}=true" if argument in flags and bare else argument)
+    return completed
 
 
 def _refuse_unknown_keys(kind: type, argv: Sequence[str]) -> None:
