@@ -17,7 +17,7 @@ from torch import nn
 
 from pdeconv.allocator import keep_freed_memory
 from pdeconv.errors import PDEConvError
-from pdeconv.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
+from pdeconv.training.checkpoint import find_checkpoint
 from pdeconv.training.command_line import parse, run_program
 from pdeconv.training.config import TrainConfig, restored_config
 from pdeconv.training.data import classifier_input, load_data
@@ -86,21 +86,6 @@ def main(argv: Sequence[str]) -> int:
         else:
             classify(settings, config, classes, network, accelerator.device, display)
     return 0
-
-
-def find_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a folder; of the folder of a run the best one, else the newest."""
-    if not path.is_dir():
-        raise PDEConvError(f"no checkpoint at {str(path)!r}; give the folder of a run, such as runs/NAME")
-    if (path / "manifest.json").exists():
-        return read_checkpoint(path)
-    checkpoints = path if path.name == "checkpoints" else path / "checkpoints"
-    if (checkpoints / "best").exists():
-        return read_checkpoint(checkpoints / "best")
-    newest, _ = newest_checkpoint(checkpoints)
-    if newest is None:
-        raise PDEConvError(f"no checkpoint in {str(path)!r}; give the folder of a run, such as runs/NAME")
-    return newest
 
 
 def measure(

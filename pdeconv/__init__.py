@@ -6,6 +6,7 @@ from pdeconv.allocator import keep_freed_memory
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
 from pdeconv.coefficient import Coefficient, Constant, FixedCoefficient, PerChannel
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
+from pdeconv.denoising import denoise
 from pdeconv.diffusion_tensor import ConstantTensor, ConvTensor, DiffusionTensor, PerChannelTensor
 from pdeconv.diffusivity import Charbonnier, Exponential, MonotoneDiffusivity, PeronaMalik, Weickert
 from pdeconv.discretisation import Discretisation, FourthOrder, Q1Elements, SecondOrder, Spectral
@@ -27,6 +28,7 @@ from pdeconv.learned_influence import RBFInfluence, SplineInfluence
 from pdeconv.limiter import Limiter, Minmod, Superbee, VanLeer
 from pdeconv.models import create_model, list_models, register_model
 from pdeconv.moments import kernel_from_moments, moments_of_kernel
+from pdeconv.noise_level import estimate_noise_level
 from pdeconv.operator import Operator, operator
 from pdeconv.p_laplacian import PLaplace, TotalVariation
 from pdeconv.potential import Potential, SplinePotential
@@ -94,7 +96,7 @@ from pdeconv.terms import (
     TimeVarying,
     Wave,
 )
-from pdeconv.tiles import evolve_in_tiles
+from pdeconv.tiles import apply_in_tiles, evolve_in_tiles
 from pdeconv.velocity import ConstantVelocity, ConvVelocity, PerChannelVelocity, SelfVelocity, Velocity
 from pdeconv.velocity_field import FixedVelocity, StreamVelocity, VelocityField
 from pdeconv.weno import WENO3, WENO5
@@ -231,12 +233,15 @@ __all__ = [
     "VelocityVerlet",
     "Wave",
     "Weickert",
+    "apply_in_tiles",
     "create_model",
     "curvature_motion",
+    "denoise",
     "denoise_perona_malik",
     "denoise_tv_flow",
     "diffuse",
     "enhance_coherence",
+    "estimate_noise_level",
     "evolve_in_tiles",
     "keep_freed_memory",
     "kernel_from_moments",

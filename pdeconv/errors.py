@@ -38,6 +38,17 @@ def checked_count(owner: str, name: str, value: object, odd: bool = False) -> in
     return count
 
 
+def checked_whole(owner: str, name: str, value: object) -> int:
+    """``value`` as an int. Raises ``PDEConvError`` unless it is a whole number of at least 0."""
+    try:
+        count = operator.index(value)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        count = -1
+    if count < 0 or isinstance(value, bool):
+        raise PDEConvError(f"{owner} needs a whole number of at least 0 for {name}, but got {name}={value!r}.")
+    return count
+
+
 def checked_type(owner: str, value: object, expected: type, remedy: str) -> None:
     """Raise ``PDEConvError`` unless ``value`` is an ``expected``."""
     if not isinstance(value, expected):

@@ -1,16 +1,16 @@
-"""Filtering images of any size tile by tile, each with a halo as wide as the steps reach: the result is the same."""
+"""Filtering images of any size tile by tile, each with a halo as wide as the filter reaches: the result is the same."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pdeconv.errors import PDEConvError, checked_count, checked_type
+from pdeconv.errors import PDEConvError, checked_count, checked_type, checked_whole
 from pdeconv.evolve import Evolve
 from pdeconv.grid import check_state
 from pdeconv.terms import Term
@@ -48,16 +48,95 @@ def evolve_in_tiles(evolve: Evolve, u: Tensor, tile: int | Sequence[int] = 1024,
         True
     """
     halo = _checked_halo(evolve)
-    check_state(u)
-    sizes = _checked_sizes(tile, u.dim() - 2)
-    out = torch.empty_like(u) if out is None else _checked_out(out, u)
     wraps = any(term.grid.boundary == "periodic" for term in _terms(evolve) if term.grid is not None)
-    device = next((part.device for part in itertools.chain(evolve.parameters(), evolve.buffers())), u.device)
+    device = next((part.device for part in itertools.chain(evolve.parameters(), evolve.buffers())), None)
+    return _apply("evolve_in_tiles", evolve, u, tile, halo, 1, out, wraps, device)
+
+
+def apply_in_tiles(
+    function: Callable[[Tensor], Tensor],
+    u: Tensor,
+    tile: int | Sequence[int] = 1024,
+    halo: int = 0,
+    multiple: int = 1,
+    out: Tensor | None = None,
+    *,
+    wraps: bool = False,
+    device: torch.device | None = None,
+) -> Tensor:
+    """``function(u)`` without gradients, tile by tile: needs the memory of the input, the result and one tile.
+
+    For a function in which no cell influences another one farther than ``halo`` away. Each tile gets a halo, clipped
+    at the image's edges or wrapped around them, which is cut off again; so the result is ``function(u)``, to rounding.
+
+    Args:
+        function: From (B, C, *S) to (B, C', *S).
+        u: (B, C, *S) on 1 to 3 axes.
+        tile: Cells of a tile along each axis, without the halo; rounded up to whole multiples of ``multiple``.
+        halo: How far the function reaches, in cells; rounded up in the same way.
+        multiple: Every tile, with its halo, starts at a multiple of this many cells, and is as long unless it ends
+            with the image: the period of a function with coarse grids, 2ˡ for l halvings.
+        out: Where to write, (B, C', *S), and not the memory of ``u``; a ``numpy.memmap`` by ``torch.from_numpy``, too.
+        wraps: Whether the function sees the image as periodic.
+        device: Where tiles go; by default they stay where ``u`` is.
+
+    Returns:
+        The result, ``out`` if given; else on the device of ``u``.
+
+    Raises:
+        PDEConvError: If ``tile``, ``halo``, ``multiple`` or ``out`` does not fit, or the function changes the size.
+
+    Example:
+        >>> blur = torch.nn.AvgPool2d(5, stride=1, padding=2, count_include_pad=False)
+        >>> u = torch.rand(1, 3, 100, 70)
+        >>> torch.allclose(apply_in_tiles(blur, u, tile=32, halo=2), blur(u))
+        True
+    """
+    owner = "apply_in_tiles"
+    halo, multiple = checked_whole(owner, "halo", halo), checked_count(owner, "multiple", multiple)
+    if wraps and any(cells % multiple for cells in u.shape[2:]):
+        raise PDEConvError(
+            f"{owner} needs a periodic image whose sizes are multiples of {multiple}, but got {tuple(u.shape)}."
+        )
+    return _apply(owner, function, u, tile, halo, multiple, out, wraps, device)
+
+
+def tile_count(shape: Sequence[int], tile: int | Sequence[int], multiple: int = 1) -> int:
+    """In how many tiles :func:`apply_in_tiles` does an image of the spatial ``shape``.
+
+    Example:
+        >>> tile_count((100, 70), tile=30, multiple=8)
+        12
+    """
+    sizes = _checked_sizes("tile_count", tile, len(shape), multiple)
+    return math.prod(math.ceil(cells / size) for cells, size in zip(shape, sizes, strict=True))
+
+
+def _apply(
+    owner: str,
+    function: Callable[[Tensor], Tensor],
+    u: Tensor,
+    tile: int | Sequence[int],
+    halo: int,
+    multiple: int,
+    out: Tensor | None,
+    wraps: bool,
+    device: torch.device | None,
+) -> Tensor:
+    check_state(u)
+    sizes = _checked_sizes(owner, tile, u.dim() - 2, multiple)
+    halo = math.ceil(halo / multiple) * multiple
+    if out is not None:
+        _check_memory(owner, out, u)
     lines = [list(_spans(cells, size, halo, wraps)) for cells, size in zip(u.shape[2:], sizes, strict=True)]
     with torch.no_grad():
+        result = None
         for spans in itertools.product(*lines):
-            _write(evolve(_extended(u, spans, device)), spans, out)  # nothing of one tile outlives it
-    return out
+            part = function(_extended(u, spans, device or u.device))
+            result = _checked_out(owner, out, u, part, spans) if result is None else result
+            _write(part, spans, result)
+            del part  # nothing of one tile outlives it
+    return u if result is None else result  # there is a first tile
 
 
 class _Span(NamedTuple):
@@ -137,25 +216,38 @@ def _unbounded(module: nn.Module) -> list[str]:
     return within
 
 
-def _checked_sizes(tile: int | Sequence[int], axes: int) -> list[int]:
+def _checked_sizes(owner: str, tile: int | Sequence[int], axes: int, multiple: int) -> list[int]:
     sizes = list(tile) if isinstance(tile, Sequence) else [tile] * axes
     if len(sizes) != axes:
         raise PDEConvError(
-            f"evolve_in_tiles needs one size of a tile, or {axes}, one for each axis of the state, but got tile={tile}."
+            f"{owner} needs one size of a tile, or {axes}, one for each axis of the state, but got tile={tile}."
         )
-    return [checked_count("evolve_in_tiles", "tile", size) for size in sizes]
+    return [math.ceil(checked_count(owner, "tile", size) / multiple) * multiple for size in sizes]
 
 
-def _checked_out(out: Tensor, u: Tensor) -> Tensor:
-    checked_type("evolve_in_tiles", out, Tensor, "give out=torch.empty_like(u), or leave it out")
-    if out.shape != u.shape or out.dtype != u.dtype:
-        raise PDEConvError(
-            f"evolve_in_tiles writes {tuple(u.shape)} of {u.dtype}, but out has {tuple(out.shape)} of {out.dtype}; "
-            "give out=torch.empty_like(u)."
-        )
+def _check_memory(owner: str, out: Tensor, u: Tensor) -> None:
+    checked_type(owner, out, Tensor, "give out=torch.empty_like(u), or leave it out")
     if out.untyped_storage().data_ptr() == u.untyped_storage().data_ptr():
         raise PDEConvError(
-            "evolve_in_tiles cannot write into its input, which later tiles still need, but out shares the memory of "
+            f"{owner} cannot write into its input, which later tiles still need, but out shares the memory of "
             "u; give out=torch.empty_like(u)."
+        )
+
+
+def _checked_out(owner: str, out: Tensor | None, u: Tensor, part: Tensor, spans: tuple[_Span, ...]) -> Tensor:
+    """``out``, or memory for the result, of which ``part`` is the first tile."""
+    expected = (len(u), *(span.high - span.low for span in spans))
+    if part.dim() != u.dim() or (len(part), *part.shape[2:]) != expected:
+        raise PDEConvError(
+            f"{owner} needs a function that keeps the batch and the size, but {expected[1:]} cells of {expected[0]} "
+            f"became {tuple(part.shape)}."
+        )
+    shape = (len(u), part.shape[1], *u.shape[2:])
+    if out is None:
+        return u.new_empty(shape, dtype=part.dtype)
+    if out.shape != shape or out.dtype != part.dtype:
+        raise PDEConvError(
+            f"{owner} writes {shape} of {part.dtype}, but out has {tuple(out.shape)} of {out.dtype}; leave it out, or "
+            "give memory of that shape and type."
         )
     return out

@@ -29,10 +29,12 @@ from pdeconv import (
     Strang,
     Term,
     TimeVarying,
+    apply_in_tiles,
     evolve_in_tiles,
     operator,
 )
 from pdeconv.native.library import plain_operators
+from pdeconv.tiles import tile_count
 
 FILTERS = {
     "Euler of Perona and Malik": lambda grid: Euler(build("perona_malik", grid)),
@@ -156,3 +158,59 @@ def test_what_does_not_fit_is_refused():
             evolve_in_tiles(evolve, u, out=out)
     with pytest.raises(PDEConvError, match="axes"):
         evolve_in_tiles(march(Euler(Diffusion(Constant(1.0), Grid(dims=1)))), u)
+
+
+class Coarse(torch.nn.Module):
+    """Blurs on a grid 4 times as coarse, and gives one channel more: what a network with two halvings does."""
+
+    halo, multiple = 8, 4
+
+    def forward(self, u):
+        sizes = [-cells % 4 for cells in u.shape[2:]]
+        padded = torch.nn.functional.pad(u, (0, sizes[1], 0, sizes[0]), mode="replicate")
+        means = torch.nn.functional.avg_pool2d(padded, 4)
+        means = torch.nn.functional.avg_pool2d(means, 3, 1, 1, count_include_pad=False)
+        fine = means.repeat_interleave(4, 2).repeat_interleave(4, 3)[..., : u.shape[2], : u.shape[3]]
+        return torch.cat((u - fine, fine[:, :1]), dim=1)
+
+
+@pytest.mark.parametrize("tile", [1, 4, 6, (3, 100), 100])
+def test_any_function_with_a_coarse_grid(tile):
+    net, u = Coarse(), torch.rand(2, 2, 45, 38, dtype=torch.float64)
+    calls = []
+    net.register_forward_hook(lambda *_: calls.append(1))
+    found = apply_in_tiles(net, u, tile, net.halo, net.multiple)
+    assert len(calls) == tile_count(u.shape[2:], tile, net.multiple)
+    torch.testing.assert_close(found, net(u), rtol=1e-12, atol=1e-12)
+    out = torch.empty(2, 3, 45, 38, dtype=torch.float64)
+    assert apply_in_tiles(net, u, tile, net.halo - 1, net.multiple, out) is out  # a halo is rounded up
+    assert torch.equal(out, found)
+
+
+def test_the_halo_and_the_origin_matter():
+    net, u = Coarse(), torch.rand(1, 1, 45, 38)
+    for halo, multiple in ((0, 4), (8, 1)):
+        assert not torch.allclose(apply_in_tiles(net, u, 6, halo, multiple), net(u), atol=1e-3)
+
+
+def test_any_function_that_wraps():
+    def blur(u):
+        return (u.roll(2, 2) + u.roll(-2, 3)) / 2
+
+    u = torch.rand(1, 1, 24, 16)
+    assert torch.equal(apply_in_tiles(blur, u, 5, halo=2, multiple=4, wraps=True), blur(u))
+    with pytest.raises(PDEConvError, match="multiples of 4"):
+        apply_in_tiles(blur, u[..., 1:], 5, halo=2, multiple=4, wraps=True)
+
+
+def test_functions_that_do_not_fit_are_refused():
+    u = torch.rand(1, 1, 24, 16)
+    with pytest.raises(PDEConvError, match="keeps the batch and the size"):
+        apply_in_tiles(lambda u: u[..., 1:], u)
+    for options, named in (
+        ({"halo": -1}, "halo"),
+        ({"multiple": 0}, "multiple"),
+        ({"out": u[..., 1:].clone()}, "out has"),
+    ):
+        with pytest.raises(PDEConvError, match=named):
+            apply_in_tiles(lambda u: u + 1, u, **options)

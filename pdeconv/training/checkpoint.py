@@ -174,6 +174,21 @@ def newest_checkpoint(checkpoints: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, warnings
 
 
+def find_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in a folder; of the folder of a run the best one, else the newest."""
+    if not path.is_dir():
+        raise PDEConvError(f"no checkpoint at {str(path)!r}; give the folder of a run, such as runs/NAME")
+    if (path / "manifest.json").exists():
+        return read_checkpoint(path)
+    checkpoints = path if path.name == "checkpoints" else path / "checkpoints"
+    if (checkpoints / "best").exists():
+        return read_checkpoint(checkpoints / "best")
+    newest, _ = newest_checkpoint(checkpoints)
+    if newest is None:
+        raise PDEConvError(f"no checkpoint in {str(path)!r}; give the folder of a run, such as runs/NAME")
+    return newest
+
+
 def point_best(checkpoints: Path, step: int) -> None:
     """Make ``best`` lead to the checkpoint of ``step``, atomically."""
     best, temporary = checkpoints / "best", checkpoints / f"{TEMPORARY}best"

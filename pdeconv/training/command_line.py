@@ -7,6 +7,7 @@ import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
@@ -19,8 +20,12 @@ T = TypeVar("T")
 PARSER_OPTIONS = ("help", "config", "print_config")
 
 
-def parse(kind: type[T], argv: Sequence[str], program: str, usage: str, description: str) -> T:
+def parse(
+    kind: type[T], argv: Sequence[str], program: str, usage: str, description: str, positional: bool = False
+) -> T:
     """Read the dataclass ``kind`` from ``argv``; keys are dotted field names, ``--config FILE`` reads YAML.
+
+    Fields without a default are arguments without a name if ``positional``. A bare ``--key`` of a bool means true.
 
     A mistake ends the program with one line on stderr and exit status 2.
     """
@@ -32,7 +37,8 @@ def parse(kind: type[T], argv: Sequence[str], program: str, usage: str, descript
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="YAML file of the keys below; later arguments override it")
-    parser.add_class_arguments(kind, None, fail_untyped=True)  # pyright: ignore[reportArgumentType]
+    parser.add_class_arguments(kind, None, as_positional=positional, fail_untyped=True)  # pyright: ignore[reportArgumentType]
+    argv = _with_true(kind, argv, positional)
     try:
         _refuse_unknown_keys(kind, argv)
         values = parser.instantiate(parser.parse_args(list(argv)))
@@ -86,6 +92,16 @@ def valid_keys(kind: type, prefix: str = "") -> dict[str, Any]:
         if dataclasses.is_dataclass(hints[field.name]):
             keys |= valid_keys(hints[field.name], prefix + field.name + ".")
     return keys
+
+
+def _with_true(kind: type, argv: Sequence[str], positional: bool) -> list[str]:
+    """``argv`` in which ``--key`` of a bool, with no value after it, is ``--key=true``."""
+    flags = {f"--{key}" for key, value in valid_keys(kind).items() if value is bool}
+    completed = []
+    for argument, after in pairwise([*argv, "--"]):
+        bare = after.startswith("--") or (positional and after not in ("true", "false"))
+        completed.append(f"{argument}=true" if argument in flags and bare else argument)
+    return completed
 
 
 def _refuse_unknown_keys(kind: type, argv: Sequence[str]) -> None:

@@ -114,7 +114,7 @@ def write_image(path: str | Path, image: Tensor) -> None:
 def _decode(path: Path) -> NDArray:
     """The stored values, (H, W) or (H, W, C)."""
     if path.suffix.lower() == ".png":
-        values = _decode_deep_png(path)
+        values = decode_deep_png(path)
         if values is not None:
             return values
     try:
@@ -127,7 +127,7 @@ def _decode(path: Path) -> NDArray:
     except UnidentifiedImageError:
         if path.suffix.lower() not in (".tif", ".tiff"):
             raise
-        return _decode_tiff(path)
+        return decode_tiff(path)
 
 
 def _decode_eight_bit(image: Image.Image) -> NDArray:
@@ -145,7 +145,7 @@ def _decode_deep(image: Image.Image) -> NDArray:
     return values.astype(np.uint16) if image.mode.startswith("I") else values
 
 
-def _decode_deep_png(path: Path) -> NDArray | None:
+def decode_deep_png(path: Path) -> NDArray | None:
     """A 16-bit PNG with colour or opacity, which Pillow would cut down to 8 bits; None for any other.
 
     Without torchvision's decoder Pillow's 8 bits have to do.
@@ -170,14 +170,14 @@ def _decode_deep_png(path: Path) -> NDArray | None:
 def _decode_deep_tiff(path: Path, image: Image.Image) -> NDArray:
     """A TIFF of more than 8 bits, which Pillow would cut down to 8 if it has colour."""
     try:
-        return _decode_tiff(path)
+        return decode_tiff(path)
     except ValueError:  # a compression that tifffile alone does not undo; Pillow may
         if image.mode in _EIGHT_BIT:
             raise
         return _decode_deep(image)
 
 
-def _decode_tiff(path: Path) -> NDArray:
+def decode_tiff(path: Path) -> NDArray:
     import tifffile
 
     with tifffile.TiffFile(path) as file:

@@ -1,0 +1,74 @@
+"""TIFF files of any depth, written whole with the tags that describe the picture rather than its storage."""
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from numpy.typing import NDArray
+
+from pdeconv.errors import PDEConvError
+
+KEPT = (271, 272, 274, 315, 700, 33432, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
+"""Make, model, orientation, artist, XMP, copyright, and what GeoTIFF says of the place."""
+_DESCRIPTION, _RESOLUTION, _UNIT, _SOFTWARE, _TIME, _PROFILE = 270, (282, 283), 296, 305, 306, 34675
+
+
+def read_tiff_options(path: Path) -> dict[str, Any]:
+    """What :func:`write_tiff` needs for a file like this one.
+
+    Raises:
+        PDEConvError: it holds several pages, other than smaller copies of the first.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        pages = sum(not page.is_reduced for page in file.pages)  # pyright: ignore[reportAttributeAccessIssue]
+        if pages > 1:
+            raise PDEConvError(f"it holds {pages} pages; split it into files of one")
+        page = file.pages.first
+        tags = {tag.code: tag for tag in page.tags}
+        value = {code: tag.value for code, tag in tags.items()}
+        options: dict[str, Any] = {
+            "compression": None if page.compression == 1 else "zlib",
+            "description": _as_bytes(value.get(_DESCRIPTION)),
+            "software": _as_bytes(value.get(_SOFTWARE)) or False,
+            "iccprofile": value.get(_PROFILE),
+            "extratags": [
+                (code, tags[code].dtype, tags[code].count, tags[code].value, True) for code in KEPT if code in tags
+            ],
+        }
+        if _TIME in value:
+            options["datetime"] = str(value[_TIME])
+        if all(code in value for code in _RESOLUTION):
+            options["resolution"] = tuple(value[code] for code in _RESOLUTION)
+            options["resolutionunit"] = value.get(_UNIT, 2)
+    return options
+
+
+def made_tiff_options(profile: bytes, dpi: tuple[float, float] | None, orientation: int) -> dict[str, Any]:
+    """Options that say what another format's ICC profile, resolution and EXIF orientation say."""
+    options: dict[str, Any] = {"compression": "zlib", "iccprofile": profile or None, "software": False}
+    if dpi:
+        options |= {"resolution": dpi, "resolutionunit": 2}
+    if orientation != 1:
+        options["extratags"] = [(274, 3, 1, orientation, True)]
+    return options
+
+
+def write_tiff(file: BinaryIO, pixels: NDArray, options: dict[str, Any]) -> None:
+    """Write (H, W, C), C = 1 to 4: gray or RGB, of which the second or fourth channel is opacity."""
+    import tifffile
+
+    channels = pixels.shape[2]
+    tifffile.imwrite(
+        file,
+        pixels if channels > 1 else pixels[..., 0],
+        photometric="rgb" if channels > 2 else "minisblack",
+        planarconfig="contig" if channels > 1 else None,
+        extrasamples=["unassalpha"] if channels in (2, 4) else None,
+        metadata=None,
+        **options,
+    )
+
+
+def _as_bytes(text: object) -> bytes | None:
+    return text.encode() if isinstance(text, str) and text else None

@@ -1,0 +1,187 @@
+"""Law: an image comes back denoised, and otherwise as it was."""
+
+import numpy as np
+import pytest
+import torch
+from denoisers import Blur
+from torch import nn
+
+import pdeconv.denoising
+from pdeconv import PDEConvError, denoise, estimate_noise_level
+
+NUMPY_TYPES = ("uint8", "uint16", "int16", "int32", "float16", "float32", "float64", ">u2")
+TORCH_TYPES = (torch.uint8, torch.int16, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+SHAPES = {  # shape, channel_axis
+    "gray": ((20, 17), None),
+    "pixel": ((1, 1), None),
+    "line": ((1, 30), None),
+    "stack": ((2, 3, 9, 8), None),
+    "one channel": ((20, 17, 1), -1),
+    "colour": ((20, 17, 3), -1),
+    "channels first": ((2, 3, 20, 17), 1),
+    "empty stack": ((0, 9, 8), None),
+}
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    """In place of pretrained weights."""
+    monkeypatch.setattr(pdeconv.denoising, "pretrained_denoiser", lambda channels, device: Blur(channels).to(device))
+
+
+def noisy_array(shape, dtype="float64", sigma=0.1):
+    values = np.random.default_rng(0).normal(0.5, sigma, shape)
+    dtype = np.dtype(dtype)
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    return np.rint(values.clip(0, 1) * np.iinfo(dtype).max).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", NUMPY_TYPES)
+@pytest.mark.parametrize("name", [name for name in SHAPES if name != "empty stack"])
+def test_arrays_stay_what_they_are(name, dtype):
+    shape, channel_axis = SHAPES[name]
+    image = noisy_array(shape, dtype)
+    before = image.copy()
+    for sigma in (None, 0.1 * (np.iinfo(image.dtype).max if image.dtype.kind != "f" else 1)):
+        found = denoise(image, sigma, channel_axis=channel_axis)
+        assert type(found) is np.ndarray and found.shape == shape and found.dtype == np.dtype(dtype)
+        assert np.array_equal(image, before) and not np.shares_memory(found, image)
+    if name == "stack" and image.dtype.itemsize > 1:
+        assert 0.4 < found.std() / image.std() < 0.9
+
+
+@pytest.mark.parametrize("dtype", TORCH_TYPES)
+def test_tensors_stay_what_they_are(dtype):
+    shape = (2, 3, 20, 17)
+    image = torch.rand(shape).to(dtype) if dtype.is_floating_point else torch.randint(0, 99, shape).to(dtype)
+    image = image.requires_grad_() if dtype == torch.float32 else image
+    found = denoise(image, channel_axis=-3)
+    assert found.shape == shape and found.dtype == dtype and found.device == image.device
+    assert not found.requires_grad
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+def test_every_type_gives_the_same_image(dtype):
+    image = noisy_array((30, 40), "uint8") / 255
+    peak = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
+    given = np.rint(image * peak).astype(dtype) if peak > 1 else image.astype(dtype)
+    found = denoise(given, 0.2 * peak) / peak
+    assert np.abs(found - denoise(image, 0.2)).max() <= (0.51 / peak if peak > 1 else 1e-6)
+
+
+def test_the_range_of_the_data():
+    image = noisy_array((30, 40)).astype(np.float32)
+    expected = denoise(image, 0.1)
+    np.testing.assert_allclose(denoise(4095 * image, 409.5, data_range=4095), 4095 * expected, rtol=1e-5)
+    deep = np.rint(4095 * image.clip(0, 1)).astype(np.uint16)
+    assert np.abs(denoise(deep, 409.5, data_range=4095) / 4095 - denoise(image.clip(0, 1), 0.1)).max() < 2 / 4095
+
+
+def test_integers_are_clipped_and_floats_are_not():
+    class Louder(nn.Module):
+        def forward(self, noisy):
+            return 3 * noisy - 1
+
+    image = np.array([[0, 100, 255]], np.uint8)
+    assert denoise(image, model=Louder()).tolist() == [[0, 45, 255]]
+    assert denoise(image / 255, model=Louder()).tolist() == pytest.approx(np.array([[-1, 0.17647, 2]]), abs=1e-4)
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiles_equal_the_whole(channels, coarse):
+    image, model = noisy_array((2, channels, 45, 38)), Blur(channels, coarse).double()
+    noise_map = np.random.default_rng(1).uniform(0, 0.2, (45, 38))
+    for sigma in (None, 0.1, [0.05, 0.1], noise_map):
+        whole = denoise(image, sigma, channel_axis=1, model=model)
+        calls = model.calls
+        tiled = denoise(image, sigma, channel_axis=1, model=model, tile=12)
+        assert model.calls - calls == 4 * 4
+        np.testing.assert_allclose(tiled, whole, rtol=1e-12, atol=1e-12)
+
+
+def test_large_images_go_in_tiles(monkeypatch):
+    monkeypatch.setattr(pdeconv.denoising, "TILE", 16)
+    model = Blur()
+    denoise(noisy_array((40, 20)), model=model)
+    assert model.calls == 3 * 2
+
+
+@pytest.mark.parametrize("cells", [1, 200, 10**6])
+def test_images_one_by_one(monkeypatch, cells):
+    monkeypatch.setattr(pdeconv.denoising, "CELLS", cells)
+    images = noisy_array((2, 3, 9, 8, 3), sigma=1) * np.arange(1, 7).reshape(2, 3, 1, 1, 1) / 10
+    levels = np.linspace(0, 0.2, 6).reshape(2, 3)
+    maps = np.random.default_rng(1).uniform(0, 0.2, (2, 3, 9, 8))
+    for sigma in (None, levels, maps, maps[0], maps[:, :1]):
+        found = denoise(images, sigma, channel_axis=-1)
+        for at in np.ndindex(2, 3):
+            own = None if sigma is None else levels[at] if sigma is levels else np.broadcast_to(sigma, maps.shape)[at]
+            np.testing.assert_allclose(found[at], denoise(images[at], own, channel_axis=-1), rtol=1e-5, atol=1e-6)
+
+
+def test_a_gray_model_takes_the_channels_of_colour_one_by_one():
+    image, model = noisy_array((2, 20, 17, 3)), Blur(1)
+    for sigma in (0.1, [0.1, 0.2], np.full((20, 17), 0.1)):
+        by_channel = [denoise(image[..., channel], sigma, model=model) for channel in range(3)]
+        np.testing.assert_allclose(
+            denoise(image, sigma, channel_axis=-1, model=model), np.stack(by_channel, -1), rtol=1e-6
+        )
+    estimated = estimate_noise_level(torch.from_numpy(image).movedim(-1, 1).float())  # one for all channels
+    np.testing.assert_allclose(
+        denoise(image, channel_axis=-1, model=model), denoise(image, estimated, channel_axis=-1, model=model), rtol=1e-5
+    )
+
+
+def test_a_model_is_left_as_it_was():
+    model = nn.Sequential(Blur(1).train())
+    model.forward = lambda noisy, sigma=None: model[0](noisy, sigma)  # pyright: ignore
+    model[0].dropout.eval()
+    image = noisy_array((9, 9))
+    assert np.array_equal(denoise(image, 0.1, model=model), denoise(image, 0.1, model=model))
+    assert model.training and model[0].training and not model[0].dropout.training
+
+
+class Unaware(nn.Module):
+    """Takes no level, and does not say how far it reaches."""
+
+    def forward(self, noisy):
+        return noisy / 2
+
+
+IMAGE = noisy_array((20, 17))
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "named"),
+    [
+        (np.where(IMAGE > 0.5, np.nan, IMAGE), {}, "NaN"),
+        (IMAGE + 1j, {}, "complex"),
+        (IMAGE.tolist(), {}, "NumPy array or a tensor"),
+        ("photo.png", {}, "NumPy array or a tensor"),
+        (IMAGE[0], {}, "spatial axes"),
+        (IMAGE[:0], {}, "at least one pixel"),
+        (255 * IMAGE, {}, "give data_range"),
+        (IMAGE, {"data_range": 0}, "data_range"),
+        (noisy_array((20, 17, 3)), {}, "channel_axis=-1"),
+        (torch.rand(2, 3, 20, 17), {}, "channel_axis=-3"),
+        (noisy_array((20, 17, 4)), {"channel_axis": -1}, "opacity"),
+        (IMAGE, {"channel_axis": 5}, "channel_axis=5"),
+        (IMAGE, {"sigma": -1}, "sigma"),
+        (IMAGE, {"sigma": float("nan")}, "sigma"),
+        (IMAGE, {"sigma": "strong"}, "sigma"),
+        (IMAGE, {"sigma": [0.1, 0.2]}, "one for each image"),
+        (IMAGE, {"sigma": np.ones((2, 20, 17))}, "one for each image"),
+        (IMAGE, {"tile": 0}, "tile"),
+        (IMAGE, {"model": "drunet"}, "Module"),
+        (IMAGE, {"model": Blur(3)}, "in_channels=3"),
+        (IMAGE, {"model": Unaware(), "sigma": 0.1}, "takes no sigma"),
+        (IMAGE, {"model": Unaware(), "tile": 8}, "radius"),
+        (IMAGE, {"model": nn.Conv2d(1, 2, 1)}, "as many channels"),
+        (IMAGE, {"model": nn.Conv2d(1, 1, 3)}, "keeps the batch and the size"),
+    ],
+)
+def test_slips_are_explained(image, options, named):
+    with pytest.raises(PDEConvError, match=named):
+        denoise(image, **options)
