@@ -26,7 +26,7 @@ from pdeconv.influence import Influence, NormalisedInfluence, RationalInfluence,
 from pdeconv.interpolation import ClampedCubicInterpolation, CubicInterpolation, Interpolation, LinearInterpolation
 from pdeconv.learned_influence import RBFInfluence, SplineInfluence
 from pdeconv.limiter import Limiter, Minmod, Superbee, VanLeer
-from pdeconv.models import create_model, list_models, register_model
+from pdeconv.models import create_model, list_models, list_pretrained, model_card, register_model
 from pdeconv.moments import kernel_from_moments, moments_of_kernel
 from pdeconv.noise_level import estimate_noise_level
 from pdeconv.operator import Operator, operator
@@ -246,6 +246,8 @@ __all__ = [
     "keep_freed_memory",
     "kernel_from_moments",
     "list_models",
+    "list_pretrained",
+    "model_card",
     "moments_of_kernel",
     "operator",
     "refine_space",

@@ -40,6 +40,10 @@ from pdeconv import (
 
 MODELS = {
     "adr_classifier": dict(in_channels=1, channels=8, depth=2, steps=1),
+    "adr_denoiser": dict(in_channels=1, channels=3, steps=2),
+    "energy_flow_denoiser": dict(in_channels=1, steps=2, kernel_size=3),
+    "gradient_flow_denoiser": dict(in_channels=1, steps=2, kernel_size=3),
+    "multiscale_denoiser": dict(in_channels=1, channels=4, depth=2),
     "parabolic_classifier": dict(in_channels=1, channels=8, depth=2, steps=1),
     "reaction_diffusion_denoiser": dict(in_channels=1, steps=2, kernel_size=3),
 }

@@ -5,6 +5,7 @@ from pdeconv.models.adr_denoiser import ADRDenoiser
 from pdeconv.models.energy_flow_denoiser import EnergyFlowDenoiser
 from pdeconv.models.multiscale_denoiser import MultiscaleDenoiser
 from pdeconv.models.parabolic_classifier import ParabolicClassifier
+from pdeconv.models.pretrained import list_pretrained, model_card
 from pdeconv.models.reaction_diffusion_denoiser import GradientFlowDenoiser, ReactionDiffusionDenoiser
 from pdeconv.models.registry import create_model, list_models, model_options, register_model
 
@@ -18,6 +19,8 @@ __all__ = [
     "ReactionDiffusionDenoiser",
     "create_model",
     "list_models",
+    "list_pretrained",
+    "model_card",
     "model_options",
     "register_model",
 ]

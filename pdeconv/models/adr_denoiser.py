@@ -13,6 +13,8 @@ from pdeconv.diffusivity import PeronaMalik
 from pdeconv.errors import checked_count
 from pdeconv.models.denoiser import Denoiser
 from pdeconv.models.registry import register_model
+from pdeconv.operator import RANGE
+from pdeconv.precision import without_autocast
 from pdeconv.steps import Euler
 from pdeconv.terms import Advection, Diffusion
 from pdeconv.velocity import ConvVelocity
@@ -51,6 +53,7 @@ class ADRDenoiser(Denoiser):
     """
 
     _version = 1
+    keeps = frozenset({RANGE})
 
     def __init__(self, in_channels: int = 1, channels: int = 8, steps: int = 8) -> None:
         super().__init__()
@@ -72,14 +75,19 @@ class ADRDenoiser(Denoiser):
             self.choice.weight.mul_(0.1)
         self.radius = 3 * steps + 2
 
+    @property
+    def courant(self) -> float:
+        return max(step.courant(1.0) for step in self.spread_and_move)  # pyright: ignore
+
     def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
         f = u = v.repeat_interleave(self.copies, 1)
         dt = u.new_ones(())
         states = [v]
         for step, exchange, fidelity in zip(self.spread_and_move, self.exchange, self.fidelity, strict=True):
             u = step(u, dt)
-            stochastic = torch.softmax(exchange, 1).to(u.dtype)
-            u = torch.einsum("pc,bic...->bip...", stochastic, u.unflatten(1, (-1, self.copies))).flatten(1, 2)
+            with without_autocast(u):  # the image itself goes through here
+                stochastic = torch.softmax(exchange, 1).to(u.dtype)
+                u = torch.einsum("pc,bic...->bip...", stochastic, u.unflatten(1, (-1, self.copies))).flatten(1, 2)
             u = torch.lerp(u, f, torch.sigmoid(fidelity)[:, None, None].to(u.dtype))
             states.append(self._chosen(u))
         return states

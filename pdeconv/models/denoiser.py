@@ -13,6 +13,7 @@ from pdeconv.errors import PDEConvError
 from pdeconv.evolve import Trajectory
 from pdeconv.grid import Grid
 from pdeconv.noise_level import estimate_noise_level
+from pdeconv.operator import Keeps
 from pdeconv.stencil import extend_wide
 
 LOWEST_LEVEL = (
@@ -27,6 +28,8 @@ class Denoiser(nn.Module, ABC):
     image, mirrored at its border by ``margin`` and cropped at the end.
 
     Attributes:
+        keeps: What the evolution keeps whatever the weights and the image: "energy", ‖û − μ‖ ≤ ‖f − μ‖ of the mirrored
+            image; "range", min f ≤ û ≤ max f for each channel; "own energy", that of the model never grows.
         in_channels: Channels of the image.
         radius: Cells to either side that a cell of the result depends on, but for μ.
         multiple: Cells of the coarsest grid's spacing: shifting the image by a multiple of it shifts the result.
@@ -40,6 +43,7 @@ class Denoiser(nn.Module, ABC):
         torch.Size([2, 1, 20, 30])
     """
 
+    keeps: Keeps
     in_channels: int
     radius: int
     multiple: int = 1
@@ -64,8 +68,14 @@ class Denoiser(nn.Module, ABC):
     def trajectory(self, noisy: Tensor, sigma: float | Tensor | None = None) -> Trajectory:
         """The image after each step; the unit of time is one step."""
         v, level, mean = self._in_units_of_noise(noisy, sigma, None)
-        states = [self._image(u, noisy, level, mean) for u in self._evolved(v, level)]
-        return Trajectory(torch.arange(len(states), dtype=torch.float32, device=noisy.device), tuple(states))
+        states = [self._image(u, noisy, level, mean) for u in self._evolved(v, level)[1:]]
+        times = torch.arange(len(states) + 1, dtype=torch.float32, device=noisy.device)
+        return Trajectory(times, (noisy, *states))
+
+    @property
+    @abstractmethod
+    def courant(self) -> float:
+        """The largest Courant number dt·rate of a step, by the ceilings: at most 1, the limit, whatever the weights."""
 
     @abstractmethod
     def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
@@ -87,7 +97,7 @@ class Denoiser(nn.Module, ABC):
         return (self._mirrored(noisy) - mean) / level, level, mean
 
     def _image(self, u: Tensor, noisy: Tensor, level: Tensor, mean: Tensor) -> Tensor:
-        u = u * level + mean
+        u = (u * level + mean).to(noisy.dtype)
         for axis in (2, 3):
             u = u.narrow(axis, self._margin, noisy.shape[axis])
         return u

@@ -11,6 +11,7 @@ from pdeconv.energy import FieldsOfExperts
 from pdeconv.errors import PDEConvError, checked_count, checked_number
 from pdeconv.models.denoiser import Denoiser, cosine_filters
 from pdeconv.models.registry import register_model
+from pdeconv.operator import OWN_ENERGY
 from pdeconv.potential import SplinePotential
 from pdeconv.steps import Euler
 from pdeconv.terms import EnergyFlow
@@ -46,6 +47,7 @@ class EnergyFlowDenoiser(Denoiser):
     """
 
     _version = 1
+    keeps = frozenset({OWN_ENERGY})
 
     def __init__(
         self,
@@ -89,6 +91,10 @@ class EnergyFlowDenoiser(Denoiser):
 
     def _energy(self, u: Tensor, f: Tensor) -> Tensor:
         return self.strength * self.experts(u) + (u - f).square().flatten(1).sum(1) / 2
+
+    @property
+    def courant(self) -> float:
+        return 0.5  # dt = 1/L of a limit 2/L
 
     def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
         strength = self.strength.to(v.dtype)

@@ -14,6 +14,7 @@ from pdeconv.filter_bank import Filters, convolve, transpose
 from pdeconv.grid import Grid
 from pdeconv.models.denoiser import Denoiser, cosine_filters
 from pdeconv.models.registry import register_model
+from pdeconv.operator import ENERGY
 
 LEVEL_UNIT = 25 / 255  # where the logarithm of the noise level is 0
 
@@ -59,6 +60,7 @@ class MultiscaleDenoiser(Denoiser):
     """
 
     _version = 1
+    keeps = frozenset({ENERGY})
 
     def __init__(
         self,
@@ -83,14 +85,31 @@ class MultiscaleDenoiser(Denoiser):
         # On each grid, in windows: K and two blocks to see g, K and Kᵀ to act; and the coarsest grid's cells.
         self.radius = steps * (sum(2 * 2**grid * (3 * (kernel_size // 4) + 2) for grid in range(depth)) + self.multiple)
 
+    @property
+    def courant(self) -> float:
+        return max(cycle.filters.squared_norm for cycle in self.cycles) / 2  # pyright: ignore
+
     def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
-        log_level = torch.log(level / LEVEL_UNIT)
+        v = v.to(self.cycles[0].filters.weight.dtype)  # pyright: ignore
+        log_level = torch.log(level / LEVEL_UNIT).to(v.dtype)
         if log_level.shape[2:] != (1, 1):
             log_level = F.avg_pool2d(log_level, 2)
         states = [v]
         for cycle in self.cycles:
             states.append(cycle(states[-1], log_level))
         return states
+
+
+@register_model("multiscale_denoiser_small")
+def multiscale_denoiser_small(in_channels: int = 1) -> MultiscaleDenoiser:
+    """18 thousand parameters (gray)."""
+    return MultiscaleDenoiser(in_channels, channels=20)
+
+
+@register_model("multiscale_denoiser_large")
+def multiscale_denoiser_large(in_channels: int = 1) -> MultiscaleDenoiser:
+    """97 thousand parameters (gray)."""
+    return MultiscaleDenoiser(in_channels, channels=56)
 
 
 class Cycle(nn.Module):
@@ -152,7 +171,7 @@ class Diffusivity(nn.Module):
         self.head_slope = nn.Parameter(torch.zeros(filters))
         self.contrast = nn.Parameter(torch.full((filters,), 1.5))
         # At first g falls from 1 to 0 where the response passes eight times the noise, and learns from there.
-        nn.init.zeros_(self.head.weight)
+        nn.init.normal_(self.head.weight, std=1e-3)
         nn.init.constant_(self.head.bias, 4.0)  # pyright: ignore[reportArgumentType]
 
     def down(self, z: Tensor, finer: Tensor | None, log_level: Tensor) -> Tensor:

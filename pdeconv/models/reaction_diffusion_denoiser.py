@@ -15,6 +15,7 @@ from pdeconv.influence import RationalInfluence
 from pdeconv.learned_influence import RBFInfluence
 from pdeconv.models.denoiser import Denoiser, cosine_filters
 from pdeconv.models.registry import register_model
+from pdeconv.operator import ENERGY
 from pdeconv.steps import Euler
 from pdeconv.terms import SymmetricConvolution
 
@@ -53,6 +54,7 @@ class ReactionDiffusionDenoiser(Denoiser):
     """
 
     _version = 1
+    keeps = frozenset({ENERGY})
 
     def __init__(self, in_channels: int = 1, steps: int = 4, kernel_size: int = 5, centres: int | None = None) -> None:
         super().__init__()
@@ -66,6 +68,10 @@ class ReactionDiffusionDenoiser(Denoiser):
         terms = (shrinkage(in_channels, kernel_size, threshold, centres) for threshold in thresholds)
         self.diffusions = nn.ModuleList(Evolve(Euler(term), duration=1.0, control=Fixed(1)) for term in terms)
         self.fidelity = nn.Parameter(torch.full((steps,), -3.0))
+
+    @property
+    def courant(self) -> float:
+        return max(evolve.step.courant(1.0) for evolve in self.diffusions)  # pyright: ignore
 
     def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
         states = [v]
@@ -102,6 +108,7 @@ class GradientFlowDenoiser(Denoiser):
     """
 
     _version = 1
+    keeps = frozenset({ENERGY})
 
     def __init__(self, in_channels: int = 1, steps: int = 8, kernel_size: int = 5, centres: int | None = None) -> None:
         super().__init__()
@@ -117,6 +124,10 @@ class GradientFlowDenoiser(Denoiser):
     def duration(self) -> Tensor:
         """The learned stopping time T, in steps at the limit."""
         return self.steps * torch.sigmoid(self.stopping)
+
+    @property
+    def courant(self) -> float:
+        return self.step.courant(1.0)
 
     def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
         dt = (self.duration / self.steps).to(v.dtype)

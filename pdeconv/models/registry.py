@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from torch import nn
 
 from pdeconv.errors import PDEConvError
+from pdeconv.models.pretrained import load_pretrained
 
 Constructor = Callable[..., nn.Module]
 _C = TypeVar("_C", bound=Constructor)
@@ -55,15 +56,18 @@ def model_options(name: str) -> tuple[str, ...]:
     return tuple(inspect.signature(_constructor(name)).parameters)
 
 
-def create_model(name: str, **options: object) -> nn.Module:
+def create_model(name: str, pretrained: bool = False, **options: object) -> nn.Module:
     """Create the model called ``name``.
 
     Args:
         name: One of :func:`list_models`.
+        pretrained: Whether with the weights that come with the package, for the default options, besides
+            ``in_channels``; nothing is downloaded. :func:`list_pretrained` lists them.
         options: What its constructor takes; see :func:`model_options`.
 
     Raises:
-        PDEConvError: If there is no such model, or it takes no such option; near matches are named.
+        PDEConvError: If there is no such model, or it takes no such option; near matches are named. If there are no
+            such weights.
 
     Example:
         >>> model = create_model("reaction_diffusion_denoiser", in_channels=1)
@@ -75,7 +79,11 @@ def create_model(name: str, **options: object) -> nn.Module:
             near = get_close_matches(option, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise PDEConvError(f"{name} takes no option {option!r}{hint} It takes: {', '.join(known)}.")
-    return constructor(**options)
+    model = constructor(**options)
+    if pretrained:
+        channels = options.get("in_channels", inspect.signature(constructor).parameters["in_channels"].default)
+        load_pretrained(model, name, cast(int, channels))
+    return model
 
 
 def _constructor(name: str) -> Constructor:

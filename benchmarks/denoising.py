@@ -1,0 +1,204 @@
+"""Quality, size and time of denoisers beside classical filters: the table and the picture of docs/denoising.md.
+
+python benchmarks/denoising.py --bsd68 FOLDER --set12 FOLDER [--run NAME=runs/NAME ...] [--only PATTERN]
+
+Gray pictures, white Gaussian noise of σ = 15, 25, 50 in 8-bit units, not clipped, drawn from the number of the picture
+and σ alone; the mean PSNR over the pictures of a set. The networks that come with pdeconv, those of the runs named, and
+classical filters, all on the same noisy pictures. Networks and BM3D are told σ. Total variation, non-local means and
+wavelets (scikit-image) choose the strength that is best for each picture, by looking at the clean one, on the first
+``--tuned`` pictures of a set only: they are slow. Multiply-adds are those of convolutions and products, for a pixel.
+Time is that of one picture of 1024 x 1024 in float32, the median of ``--repeats``, on a machine that is otherwise idle.
+
+Figures are kept in ``--results`` as they come: an interrupted run goes on where it stopped.
+"""
+
+import argparse
+import fnmatch
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pdeconv import create_model, list_pretrained
+from pdeconv.training.baselines import classical_filters
+from pdeconv.training.checkpoint import find_checkpoint, read_checkpoint
+from pdeconv.training.config import restored_config
+from pdeconv.training.image_files import list_images, read_image
+from pdeconv.training.image_quality import quality
+from pdeconv.training.network import build_network
+from pdeconv.training.noise import EIGHT_BIT, noisy_test_image
+
+SIGMAS = (15, 25, 50)
+CLASSICAL = ("wavelet", "total variation", "non-local means")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A denoiser: (1, 1, H, W) and σ in 8-bit units in, the same shape out."""
+
+    name: str
+    apply: Callable[[Tensor, float], Tensor]
+    network: nn.Module | None = None
+
+
+def networks(runs: dict[str, str]) -> Iterator[Method]:
+    for name, channels in list_pretrained():
+        if channels == 1:
+            yield of_network(name, create_model(name, pretrained=True, in_channels=1))
+    for name, folder in runs.items():
+        checkpoint = read_checkpoint(find_checkpoint(Path(folder)))
+        config = restored_config(checkpoint.training["config"])
+        network = build_network(config.model, channels=1, classes=None)
+        network.load_state_dict(checkpoint.weights)
+        yield of_network(name, network)
+
+
+def of_network(name: str, network: nn.Module) -> Method:
+    network.eval()
+    return Method(name, lambda noisy, sigma: network(noisy, sigma / EIGHT_BIT), network)
+
+
+def bm3d_method() -> Method:
+    import bm3d
+
+    def apply(noisy: Tensor, sigma: float) -> Tensor:
+        return torch.from_numpy(bm3d.bm3d(noisy[0, 0].numpy(), sigma / EIGHT_BIT))[None, None].to(noisy)
+
+    return Method("BM3D", apply)
+
+
+def images_of(folder: str) -> list[Tensor]:
+    return [read_image(path, "gray")[None] for path in list_images(Path(folder))]
+
+
+def mean_psnr(method: Method, clean: list[Tensor], sigma: float) -> float:
+    scores = []
+    with torch.no_grad():
+        for index, image in enumerate(clean):
+            scores.append(float(quality(method.apply(noisy_test_image(image, sigma, index), sigma), image)[0]))
+    return statistics.mean(scores)
+
+
+def tuned_psnr(clean: list[Tensor], sigma: float) -> dict[str, float]:
+    noisy = [noisy_test_image(image, sigma, index)[0] for index, image in enumerate(clean)]
+    found = classical_filters([image[0] for image in clean], noisy, sigma)
+    return {name: statistics.mean(score.psnr for score in scores) for name, scores in found.items()}
+
+
+def seconds_a_megapixel(method: Method, repeats: int) -> float:
+    noisy = noisy_test_image(torch.rand(1, 1, 1024, 1024, generator=torch.manual_seed(0)), 25, 0)
+    took = []
+    with torch.no_grad():
+        for _ in range(repeats + (repeats > 1)):
+            start = time.perf_counter()
+            method.apply(noisy, 25)
+            took.append(time.perf_counter() - start)
+    return statistics.median(took[1:] or took) / 1.048576
+
+
+def multiply_adds_a_pixel(network: nn.Module) -> float:
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network(torch.rand(1, 1, 512, 512), 0.1)
+    return counter.get_total_flops() / 2 / 512**2
+
+
+class Results:
+    """Figures by name, one JSON object a line: kept as they come."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.rows = path, {}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            row = json.loads(line)
+            self.rows.setdefault(row["method"], {})[row["figure"]] = row["value"]
+
+    def want(self, method: str, figure: str, measure: Callable[[], float]) -> None:
+        if figure not in self.rows.setdefault(method, {}):
+            self.keep(method, figure, measure())
+
+    def keep(self, method: str, figure: str, value: float) -> None:
+        self.rows.setdefault(method, {})[figure] = value
+        with self.path.open("a") as file:
+            file.write(json.dumps({"method": method, "figure": figure, "value": value}) + "\n")
+        print(f"{method:28} {figure:16} {value:.4g}", flush=True)
+
+
+def markdown(rows: dict[str, dict[str, float]], sets: list[str]) -> str:
+    heads = [f"{name} σ = {sigma}" for name in sets for sigma in SIGMAS]
+    lines = ["| method | parameters | multiply-adds a pixel | s a megapixel | " + " | ".join(heads) + " |"]
+    lines.append("|:--|" + "--:|" * (3 + len(heads)))
+    for name, row in sorted(rows.items(), key=lambda pair: pair[1].get("BSD68 25", 0.0)):
+        cells = [f"{row[key]:,.0f}" if key in row else "" for key in ("parameters", "multiply-adds")]
+        cells.append(f"{row['time']:.2f}" if "time" in row else "")
+        cells += [f"{row[f'{s} {sigma}']:.2f}" if f"{s} {sigma}" in row else "" for s in sets for sigma in SIGMAS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(rows: dict[str, dict[str, float]], path: Path) -> None:
+    """PSNR at σ = 25 on BSD68 against time."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
+    for name, row in rows.items():
+        if "time" not in row or "BSD68 25" not in row:
+            continue
+        network = "parameters" in row
+        color = "#1769aa" if network else "#777777"
+        axes.plot(row["time"], row["BSD68 25"], "o" if network else "s", color=color)
+        label = f"{name}\n{row['parameters'] / 1000:.1f} thousand parameters" if network else name
+        axes.annotate(label, (row["time"], row["BSD68 25"]), (6, 4), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.set(xlabel="seconds a megapixel on 2 CPU cores", ylabel="mean PSNR on BSD68, σ = 25 (dB)")
+    axes.margins(x=0.25, y=0.12)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bsd68", required=True, help="folder of the 68 gray test pictures of BSD")
+    parser.add_argument("--set12", help="folder of the 12 classic ones")
+    parser.add_argument("--run", action="append", default=[], metavar="NAME=FOLDER", help="a run of train.py")
+    parser.add_argument("--only", default="*", help="wildcard pattern of the methods to measure; all are shown")
+    parser.add_argument("--tuned", type=int, default=0, help="pictures on which the tuned filters run; 0: they do not")
+    parser.add_argument("--repeats", type=int, default=5, help="timings; 0 times nothing")
+    parser.add_argument("--results", default="denoising_results.jsonl", help="file of the figures so far")
+    parser.add_argument("--picture", help="PNG file of PSNR against time")
+    options = parser.parse_args()
+    sets = {"BSD68": images_of(options.bsd68)} | ({"Set12": images_of(options.set12)} if options.set12 else {})
+    results = Results(Path(options.results))
+    methods = [*networks(dict(run.split("=", 1) for run in options.run)), bm3d_method()]
+    for method in methods:
+        if not fnmatch.fnmatch(method.name, options.only):
+            continue
+        if (network := method.network) is not None:
+            results.want(method.name, "parameters", lambda n=network: sum(p.numel() for p in n.parameters()))
+            results.want(method.name, "multiply-adds", lambda n=network: multiply_adds_a_pixel(n))
+        if options.repeats:
+            repeats = options.repeats if network is not None else 1
+            results.want(method.name, "time", lambda m=method, r=repeats: seconds_a_megapixel(m, r))
+        for name, clean in sets.items():
+            for sigma in SIGMAS:
+                results.want(method.name, f"{name} {sigma}", lambda m=method, c=clean, s=sigma: mean_psnr(m, c, s))
+    for name, clean in sets.items() if options.tuned else ():
+        for sigma in SIGMAS:
+            if not all(f"{name} {sigma}" in results.rows.get(method, {}) for method in CLASSICAL):
+                for method, value in tuned_psnr(clean[: options.tuned], sigma).items():
+                    results.keep(method, f"{name} {sigma}", value)
+    print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}\n\n{markdown(results.rows, list(sets))}")
+    if options.picture:
+        draw(results.rows, Path(options.picture))
+
+
+if __name__ == "__main__":
+    main()
