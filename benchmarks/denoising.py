@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pdeconv import create_model, list_pretrained
 from pdeconv.training.baselines import classical_filters
-from pdeconv.training.checkpoint import find_checkpoint, read_checkpoint
+from pdeconv.training.checkpoint import find_checkpoint
 from pdeconv.training.config import restored_config
 from pdeconv.training.image_files import list_images, read_image
 from pdeconv.training.image_quality import quality
@@ -52,7 +52,7 @@ def networks(runs: dict[str, str]) -> Iterator[Method]:
         if channels == 1:
             yield of_network(name, create_model(name, pretrained=True, in_channels=1))
     for name, folder in runs.items():
-        checkpoint = read_checkpoint(find_checkpoint(Path(folder)))
+        checkpoint = find_checkpoint(Path(folder))
         config = restored_config(checkpoint.training["config"])
         network = build_network(config.model, channels=1, classes=None)
         network.load_state_dict(checkpoint.weights)

@@ -117,7 +117,7 @@ def denoise_file(
         raise PDEConvError(f"{target} exists already; --overwrite replaces it")
     picture = read_picture(source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = pretrained_denoiser(picture.pixels.shape[2], device) if own is None else own
+    model = pretrained_denoiser(device) if own is None else own
     sigma, known = settings.sigma, "as given"
     if sigma is None and takes_level(model):
         sigma, known = estimated_level(picture), "estimated"

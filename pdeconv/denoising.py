@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
 from pdeconv.models import create_model
+from pdeconv.models.denoiser import cosine_basis
 from pdeconv.noise_level import estimate_noise_level
 from pdeconv.tiles import apply_in_tiles
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 Image = TypeVar("Image", "NDArray", Tensor)
-PRETRAINED = {1: "reaction_diffusion_denoiser", 3: "reaction_diffusion_denoiser"}  # the model for so many channels
+PRETRAINED = "multiscale_denoiser_large"  # a gray model: colour comes apart into three gray images
 TILE = 1024
 HALOS = 4  # a tile is at least so many halos long, else most of the work would be done in halos
 CELLS = 1 << 20  # of small images, as many at once
@@ -55,8 +56,8 @@ def denoise(
             value of an integer type. Give 4095 for 12 bits held in uint16.
         model: Your own denoiser, ``model(noisy, sigma=sigma)`` with noisy (B, C, H, W) on the scale of [0, 1] and
             sigma (B,) or (B, 1, H, W), or ``model(noisy)``; it may take the image's ``mean`` (B, C, 1, 1) too. It is
-            used in evaluation mode, on its device. One of ``model.in_channels`` = 1 takes the channels of a colour
-            image one by one. It is applied in tiles if it says how far it reaches: ``model.radius`` in pixels, and
+            used in evaluation mode, on its device. One of ``model.in_channels`` = 1 takes a colour image as three gray
+            ones, luma and two differences of colours: orthonormal axes, along which the noise is the same. It is applied in tiles if it says how far it reaches: ``model.radius`` in pixels, and
             the period of its coarse grids as ``model.multiple``. By default the pretrained model, on the device of a
             tensor; for a NumPy array on a GPU that CUDA finds, else on the CPU.
         tile: Pixels along the sides of a tile, without its halo. Smaller ones need less memory.
@@ -92,16 +93,16 @@ def denoise(
         )
     if model is None:
         cuda = not isinstance(image, Tensor) and torch.cuda.is_available()
-        model = pretrained_denoiser(channels, torch.device("cuda") if cuda else read.state.device)
+        model = pretrained_denoiser(torch.device("cuda") if cuda else read.state.device)
     scale = read.peak / data_range
     levels = None if sigma is None else _noise_levels(sigma, lead, read.state.shape[2:]) / data_range
     return read.restore(_denoise_state(read.state * scale, levels, model, tile) / scale, own_type=True)
 
 
 @cache
-def pretrained_denoiser(channels: int, device: torch.device) -> nn.Module:
-    """The denoiser that :func:`denoise` uses for images of 1 or 3 channels, loaded once."""
-    return create_model(PRETRAINED[channels], pretrained=True).to(device).eval()
+def pretrained_denoiser(device: torch.device) -> nn.Module:
+    """The denoiser that :func:`denoise` uses, loaded once."""
+    return create_model(PRETRAINED, pretrained=True).to(device).eval()
 
 
 def tile_size(model: nn.Module) -> int | None:
@@ -141,9 +142,11 @@ def _denoise_state(noisy: Tensor, sigma: Tensor | None, model: nn.Module, tile: 
             level = None if sigma is None else sigma[first : first + at_once]
             if takes_sigma and level is None:
                 level = estimate_noise_level(part)
+            axes = None
             if channels < part.shape[1]:
+                axes = cosine_basis(part.shape[1]).to(part)
                 level = None if level is None else level.repeat_interleave(part.shape[1], 0)
-                part = part.flatten(0, 1).unsqueeze(1)
+                part = torch.einsum("oc,bchw->bohw", axes, part).flatten(0, 1).unsqueeze(1)
             device = weights[0].device if weights else part.device
             denoised = _in_tiles(model, part, level, tile, device)
             if denoised.shape != part.shape:
@@ -151,7 +154,10 @@ def _denoise_state(noisy: Tensor, sigma: Tensor | None, model: nn.Module, tile: 
                     f"denoise needs a model that gives as many channels as it takes, but {type(model).__name__} made "
                     f"{tuple(denoised.shape)} of {tuple(part.shape)}."
                 )
-            out[first : first + at_once] = denoised.reshape(-1, *noisy.shape[1:])
+            denoised = denoised.reshape(-1, *noisy.shape[1:])
+            if axes is not None:
+                denoised = torch.einsum("oc,bohw->bchw", axes.to(denoised), denoised)
+            out[first : first + at_once] = denoised
     return out
 
 

@@ -24,7 +24,7 @@ PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
     """In place of pretrained weights."""
-    monkeypatch.setattr(pdeconv.denoise_files, "pretrained_denoiser", lambda channels, device: Blur(channels))
+    monkeypatch.setattr(pdeconv.denoise_files, "pretrained_denoiser", lambda device: Blur(1))
 
 
 def run(*arguments: object) -> int:
@@ -236,7 +236,7 @@ def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_levels_and_tiles(tmp_path: Path, capsys, monkeypatch) -> None:
     model = Blur(1, coarse=True)
-    monkeypatch.setattr(pdeconv.denoise_files, "pretrained_denoiser", lambda channels, device: model)
+    monkeypatch.setattr(pdeconv.denoise_files, "pretrained_denoiser", lambda device: model)
     pixels = noisy(size=(70, 50))
     Image.fromarray(pixels).save(tmp_path / "a.png")
     Image.fromarray(pixels.astype(np.uint16) * 257).save(tmp_path / "deep.png")

@@ -26,7 +26,7 @@ SHAPES = {  # shape, channel_axis
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
     """In place of pretrained weights."""
-    monkeypatch.setattr(pdeconv.denoising, "pretrained_denoiser", lambda channels, device: Blur(channels).to(device))
+    monkeypatch.setattr(pdeconv.denoising, "pretrained_denoiser", lambda device: Blur(1).to(device))
 
 
 def noisy_array(shape, dtype="float64", sigma=0.1):
@@ -121,7 +121,24 @@ def test_images_one_by_one(monkeypatch, cells):
             np.testing.assert_allclose(found[at], denoise(images[at], own, channel_axis=-1), rtol=1e-5, atol=1e-6)
 
 
-def test_a_gray_model_takes_the_channels_of_colour_one_by_one():
+def test_a_gray_model_takes_colour_as_luma_and_differences():
+    class Record(nn.Module):
+        in_channels = 1
+
+        def forward(self, noisy, sigma=None):
+            self.seen = noisy
+            return noisy
+
+    image, record = noisy_array((4, 20, 17, 3)), Record()
+    np.testing.assert_allclose(denoise(image, 0.1, channel_axis=-1, model=record), image, rtol=1e-5, atol=1e-6)
+    luma, warm, green = record.seen.reshape(4, 3, 20, 17).unbind(1)
+    red, middle, blue = torch.from_numpy(image).float().unbind(-1)
+    torch.testing.assert_close(luma, (red + middle + blue) / 3**0.5)
+    torch.testing.assert_close(warm, (red - blue) / 2**0.5)
+    torch.testing.assert_close(green.abs(), (red - 2 * middle + blue).abs() / 6**0.5)
+
+
+def test_a_gray_model_of_one_level_for_all_channels():
     image, model = noisy_array((2, 20, 17, 3)), Blur(1)
     for sigma in (0.1, [0.1, 0.2], np.full((20, 17), 0.1)):
         by_channel = [denoise(image[..., channel], sigma, model=model) for channel in range(3)]

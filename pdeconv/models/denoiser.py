@@ -145,13 +145,13 @@ def cosine_filters(kernel_size: int, channels: int) -> Tensor:
 
     The constant of the first channel axis (the mean over the channels) is left out: a gray level is never diffused.
     """
-    window = _cosine_basis(kernel_size)
-    colour = _cosine_basis(channels)
+    window = cosine_basis(kernel_size)
+    colour = cosine_basis(channels)
     filters = torch.einsum("fc,ay,bx->fabcyx", colour, window, window)
     return filters.reshape(-1, channels, kernel_size, kernel_size)[1:]
 
 
-def _cosine_basis(size: int) -> Tensor:
+def cosine_basis(size: int) -> Tensor:
     """Rows of the orthonormal DCT-II."""
     cell, mode = torch.arange(size) + 0.5, torch.arange(size)[:, None]
     basis = torch.cos(math.pi / size * mode * cell) * math.sqrt(2 / size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -132,18 +133,19 @@ class Cycle(nn.Module):
         levels = [log_level]
         seen: list[Tensor] = []
         coarse = u
-        for place, grid in enumerate(self.grids):
+        grids = cast("list[Diffusivity]", list(self.grids))
+        for place, grid in enumerate(grids):
             if place:
                 coarse = restrict(coarse)
                 levels.append(levels[-1] if log_level.shape[2:] == (1, 1) else F.avg_pool2d(levels[-1], 2))
             seen.append(grid.down(self._responses(coarse, kernel), seen[-1] if seen else None, levels[-1]))
         above = None
-        for place in reversed(range(len(self.grids))):
+        for place in reversed(range(len(grids))):
             coarse = u
             for _ in range(place):
                 coarse = restrict(coarse)
             z = self._responses(coarse, kernel)
-            above, g = self.grids[place].up(z, seen[place], above, levels[place])  # pyright: ignore
+            above, g = grids[place].up(z, seen[place], above, levels[place])
             flow = F.pixel_shuffle(transpose(g * z, kernel.to(z.dtype), self.filters.grid), 2)
             for _ in range(place):
                 flow = prolongate(flow)
