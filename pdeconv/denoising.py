@@ -57,9 +57,10 @@ def denoise(
         model: Your own denoiser, ``model(noisy, sigma=sigma)`` with noisy (B, C, H, W) on the scale of [0, 1] and
             sigma (B,) or (B, 1, H, W), or ``model(noisy)``; it may take the image's ``mean`` (B, C, 1, 1) too. It is
             used in evaluation mode, on its device. One of ``model.in_channels`` = 1 takes a colour image as three gray
-            ones, luma and two differences of colours: orthonormal axes, along which the noise is the same. It is applied in tiles if it says how far it reaches: ``model.radius`` in pixels, and
-            the period of its coarse grids as ``model.multiple``. By default the pretrained model, on the device of a
-            tensor; for a NumPy array on a GPU that CUDA finds, else on the CPU.
+            ones, luma and two differences of colours: orthonormal axes, along which the noise is the same. It is
+            applied in tiles if it says how far it reaches: ``model.radius`` in pixels, and the period of its coarse
+            grids as ``model.multiple``. By default the pretrained model, on the device of a tensor; for a NumPy array
+            on a GPU that CUDA finds, else on the CPU.
         tile: Pixels along the sides of a tile, without its halo. Smaller ones need less memory.
 
     Returns:

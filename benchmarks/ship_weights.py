@@ -1,0 +1,37 @@
+"""Puts the weights of a run of train.py into the package, for ``create_model(NAME, pretrained=True)``.
+
+python benchmarks/ship_weights.py runs/NAME NAME
+
+NAME is that of a registered model whose default options are those of the run. The model card, NAME.gray.md or
+NAME.rgb.md beside the weights, is written by hand.
+"""
+
+import argparse
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+import pdeconv.weights
+from pdeconv import create_model
+from pdeconv.models.pretrained import COLORS
+from pdeconv.training.checkpoint import find_checkpoint
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="folder of the run, of which the best checkpoint is taken")
+    parser.add_argument("name", help="name of the model")
+    options = parser.parse_args()
+    checkpoint = find_checkpoint(Path(options.run))
+    channels = checkpoint.training["channels"]
+    model = create_model(options.name, in_channels=channels)
+    model.load_state_dict(checkpoint.weights)  # they fit, or it says so
+    path = Path(pdeconv.weights.__file__).with_name(f"{options.name}.{COLORS[channels]}.safetensors")
+    weights = {key: value.contiguous() for key, value in model.state_dict().items()}
+    about = {"model": options.name, "step": str(checkpoint.training["step"]), "run": Path(options.run).name}
+    save_file(weights, path, metadata=about)
+    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB, step {about['step']}")
+
+
+if __name__ == "__main__":
+    main()
