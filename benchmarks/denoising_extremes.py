@@ -43,7 +43,7 @@ def main() -> None:
             given, estimated, before = (statistics.mean(column) for column in zip(*scores, strict=True))
             least = min(score[0] for score in scores)
             print(
-                f"{name}, σ = {sigma}: {given:.2f} dB (least {least:.2f}); estimated {estimated:.2f}; noisy {before:.2f}"
+                f"{name}, σ = {sigma}: {given:.2f} dB (least {least:.2f}), estimated {estimated:.2f}, noisy {before:.2f}"
             )
         for size in (*SIZES, tuple(reversed(options.largest))):
             noisy = np.random.default_rng(0).normal(0.5, 0.1, size).astype(np.float32)

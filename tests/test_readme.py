@@ -40,7 +40,7 @@ def test_the_equations():
 
 def test_the_files_that_it_names_are_there():
     root = Path(__file__).parents[1]
-    for name in re.findall(r"\]\((docs/[^)]+)\)|(configs/\w+\.yaml)", README):
+    for name in re.findall(r"\]\((docs/[^)]+)\)|(configs/[\w/]+\.yaml)", README):
         assert (root / next(filter(None, name))).exists(), name
 
 
@@ -58,6 +58,6 @@ def test_the_commands_are_understood(tmp_path, monkeypatch):
         if program == "train.py":
             train.main(arguments)
         elif program == "evaluate.py":
-            with pytest.raises(PDEConvError, match="no checkpoint at 'runs/denoise_train400'"):
+            with pytest.raises(PDEConvError, match="no checkpoint at 'runs/multiscale_small'"):
                 evaluate.main(arguments)
-    assert seen == ["runs/cifar10", "runs/denoise_train400", "runs/cifar10", "runs/cifar10"]
+    assert seen == ["runs/cifar10", "runs/multiscale_small", "runs/cifar10", "runs/cifar10"]
