@@ -42,9 +42,8 @@ def main() -> None:
                 scores.append([float(quality(one, image)[0]) for one in found])
             given, estimated, before = (statistics.mean(column) for column in zip(*scores, strict=True))
             least = min(score[0] for score in scores)
-            print(
-                f"{name}, σ = {sigma}: {given:.2f} dB (least {least:.2f}), estimated {estimated:.2f}, noisy {before:.2f}"
-            )
+            print(f"{name}, σ = {sigma}: {given:.2f} dB, at least {least:.2f}; σ estimated {estimated:.2f}, ", end="")
+            print(f"noisy {before:.2f}")
         for size in (*SIZES, tuple(reversed(options.largest))):
             noisy = np.random.default_rng(0).normal(0.5, 0.1, size).astype(np.float32)
             start = time.perf_counter()
