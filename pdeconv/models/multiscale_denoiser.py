@@ -77,19 +77,19 @@ class MultiscaleDenoiser(Denoiser):
             raise PDEConvError(
                 f"multiscale_denoiser needs a kernel_size of 2, 6, 10, … (2 mod 4), but got {kernel_size}."
             )
-        self.in_channels = in_channels
+        self.in_channels, self.stages = in_channels, steps
         self.multiple = 2**depth
         self.cycles = nn.ModuleList(Cycle(in_channels, channels, depth, kernel_size, expansion) for _ in range(steps))
         # On each grid, in windows: K and two blocks to see g, K and Kᵀ to act; and the coarsest grid's cells.
         self.radius = steps * (sum(2 * 2**grid * (3 * (kernel_size // 4) + 2) for grid in range(depth)) + self.multiple)
 
-    def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
+    def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
         log_level = torch.log(level / LEVEL_UNIT)
         if log_level.shape[2:] != (1, 1):
             log_level = F.avg_pool2d(log_level, 2)
         states = [v]
-        for cycle in self.cycles:
-            states.append(cycle(states[-1], log_level))
+        for number, cycle in enumerate(self.cycles[:stages], start=1):  # pyright: ignore
+            states.append(cycle(states[-1].detach() if number == stages else states[-1], log_level))
         return states
 
 

@@ -22,11 +22,11 @@ from pdeconv.terms import SymmetricConvolution
 class ReactionDiffusionDenoiser(Denoiser):
     """Denoises by a few steps of u_t = −Kₜᵀφₜ(Kₜu) + sₜ(f − u), f the noisy image.
 
-    Each step has its own kernels and influence functions. A step is Lie splitting: one Euler step of the diffusion at
-    its stability limit, then the exact flow of the reaction towards the data, u ← u + wₜ(f − u), wₜ ∈ (0, 1).
-    Both keep the energy ball ‖u‖ ≤ ‖f‖ whatever the weights. The image is mirrored at its border by a margin first
-    and cropped at the end, and ‖·‖ is that of the mirrored image: fewer windows see the outermost cells, so noise
-    would stay there.
+    Each step has its own kernels and influence functions, and is a stage that can be trained alone. A step is Lie
+    splitting: one Euler step of the diffusion at its stability limit, then the exact flow of the reaction towards the
+    data, u ← u + wₜ(f − u), wₜ ∈ (0, 1). Both keep the energy ball ‖u‖ ≤ ‖f‖ whatever the weights. The image is
+    mirrored at its border by a margin first and cropped at the end, and ‖·‖ is that of the mirrored image: fewer
+    windows see the outermost cells, so noise would stay there.
 
     At initialisation the kernels are the discrete cosine basis without its constant, a tight frame, and the influence
     functions shrink what is small beside the noise: translation-invariant cosine shrinkage. Training starts there.
@@ -55,7 +55,7 @@ class ReactionDiffusionDenoiser(Denoiser):
         checked_count(name, "steps", steps)
         if checked_count(name, "kernel_size", kernel_size, odd=True) < 3:
             raise PDEConvError(f"{name} needs a kernel_size of at least 3, but got {kernel_size}.")
-        self.in_channels = in_channels
+        self.in_channels, self.stages = in_channels, steps
         self.margin = steps * (kernel_size // 2)
         self.radius = 2 * self.margin
         filters = cosine_filters(kernel_size, in_channels)
@@ -73,8 +73,10 @@ class ReactionDiffusionDenoiser(Denoiser):
             self.diffusions.append(Evolve(Euler(term), duration=1.0, control=Fixed(1)))
         self.fidelity = nn.Parameter(torch.full((steps,), -3.0))
 
-    def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
+    def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
         states = [v]
-        for evolve, weight in zip(self.diffusions, torch.sigmoid(self.fidelity), strict=True):
-            states.append(torch.lerp(evolve(states[-1]), v, weight.to(v.dtype)))
+        weights = torch.sigmoid(self.fidelity).to(v.dtype)
+        for step, evolve in enumerate(self.diffusions[:stages], start=1):  # pyright: ignore
+            before = states[-1].detach() if step == stages else states[-1]
+            states.append(torch.lerp(evolve(before), v, weights[step - 1]))
         return states

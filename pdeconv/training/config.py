@@ -130,6 +130,12 @@ class OptimizerConfig:
     """applied to tensors of two or more dimensions only: never to biases, norms or scalar coefficients"""
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     """one_cycle: up, then down to nothing; cosine: from lr down to nothing; constant: lr throughout"""
+    final_share: float = 0.0
+    """share of the steps, at their end, at the low rate to which the schedule then falls; 0 to below 1"""
+    final_rate: float = 0.05
+    """the rate of the final phase, in multiples of lr"""
+    greedy: float = 0.0
+    """share of all steps in which a model of stages learns stage by stage, before all learn jointly; 0 to below 1"""
     warmup: float = 0.0
     """share of all steps during which the rate rises from 0, 0 to 1; one_cycle takes 0.25 when this is 0"""
     clip_norm: float | None = None
@@ -140,7 +146,9 @@ class OptimizerConfig:
         _require("optimizer.lr", self.lr, self.lr > 0, "more than 0")
         _require("optimizer.momentum", self.momentum, 0 <= self.momentum < 1, "0 to below 1")
         _require("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
-        _require("optimizer.warmup", self.warmup, 0 <= self.warmup < 1, "0 to below 1")
+        for name in ("warmup", "final_share", "greedy"):
+            _require(f"optimizer.{name}", getattr(self, name), 0 <= getattr(self, name) < 1, "0 to below 1")
+        _require("optimizer.final_rate", self.final_rate, 0 < self.final_rate <= 1, "more than 0, up to 1")
         _require("optimizer.clip_norm", clip, clip is None or clip > 0, "more than 0")
 
 

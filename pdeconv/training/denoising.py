@@ -1,6 +1,6 @@
 """Removing Gaussian noise from an image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -65,7 +65,7 @@ class Denoising(Task):
     def _named(self, metric: str, sigma: float) -> str:
         return metric if len(self.test_sigma) == 1 else f"{metric}_{sigma:g}"
 
-    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
+    def loss(self, model: Callable[..., Tensor], inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
         noise, sigma = training_noise(inputs, self.sigma, seed, first)
         denoised = model(inputs + noise, sigma).float()
         if self.criterion == "mse":

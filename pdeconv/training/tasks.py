@@ -1,6 +1,7 @@
 """What a network learns: its loss, its metrics, its pictures."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,11 @@ class Task(ABC):
     """the metric that sums up the run; higher is better"""
 
     @abstractmethod
-    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
+    def loss(self, model: Callable[..., Tensor], inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
         """The mean loss over the local batch.
 
         Args:
-            model: the network.
+            model: the network, or its first stages, called as the network is.
             inputs: (B, C, H, W) of a training source.
             targets: what the source gives with them.
             seed: of this optimizer step.
