@@ -88,7 +88,7 @@ class MultiscaleDenoiser(Denoiser):
         if log_level.shape[2:] != (1, 1):
             log_level = F.avg_pool2d(log_level, 2)
         states = [v]
-        for number, cycle in enumerate(self.cycles[:stages], start=1):  # pyright: ignore
+        for number, cycle in enumerate(list(self.cycles)[:stages], start=1):
             states.append(cycle(states[-1].detach() if number == stages else states[-1], log_level))
         return states
 

@@ -76,7 +76,7 @@ class ReactionDiffusionDenoiser(Denoiser):
     def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
         states = [v]
         weights = torch.sigmoid(self.fidelity).to(v.dtype)
-        for step, evolve in enumerate(self.diffusions[:stages], start=1):  # pyright: ignore
+        for step, evolve in enumerate(list(self.diffusions)[:stages], start=1):
             before = states[-1].detach() if step == stages else states[-1]
             states.append(torch.lerp(evolve(before), v, weights[step - 1]))
         return states

@@ -103,6 +103,12 @@ class DenoisingConfig:
     """standard deviation of the training noise in 8-bit units (25 means 25/255), or a range [low, high]"""
     test_sigma: float | list[float] | None = None
     """noise levels of the test; left out: sigma, or the ends and the middle of its range"""
+    noise: Literal["gaussian", "poisson_gaussian"] = "gaussian"
+    """poisson_gaussian: a camera's, of variance gain·u + sigma²; the network is told the level at each pixel"""
+    gain: float | tuple[float, float] = 0.01
+    """poisson_gaussian: gain in training, or a range [low, high]; 1/gain is how many electrons make white"""
+    test_gain: float | list[float] | None = None
+    """poisson_gaussian: gains of the test, in which sigma is one; left out: gain, or ends and middle of its range"""
     loss: Literal["mse", "psnr"] = "mse"
     """psnr weighs weak and strong noise alike, as the mean PSNR of a test does"""
     compare: bool = False
@@ -114,6 +120,13 @@ class DenoisingConfig:
         tested = [self.test_sigma] if isinstance(self.test_sigma, int | float) else self.test_sigma
         right = tested is None or (len(set(tested)) == len(tested) > 0 and min(tested) >= 0)
         _require("denoising.test_sigma", tested, right, "at least one level, each 0 or more and different")
+        low, high = self.gain if isinstance(self.gain, tuple) else (self.gain, self.gain)
+        _require("denoising.gain", self.gain, 0 <= low <= high, "0 or more, or a range [low, high]")
+        gains = [self.test_gain] if isinstance(self.test_gain, int | float) else self.test_gain
+        right = gains is None or (len(set(gains)) == len(gains) > 0 and min(gains) >= 0)
+        _require("denoising.test_gain", gains, right, "at least one gain, each 0 or more and different")
+        one = self.noise == "gaussian" or tested is None or len(tested) == 1
+        _require("denoising.test_sigma", tested, one, "one read noise for the test of poisson_gaussian")
 
 
 @dataclass
@@ -228,6 +241,8 @@ def restored_config(saved: dict[str, Any]) -> TrainConfig:
     """The configuration that a checkpoint or a ``config.yaml`` holds as plain dictionaries."""
     parts = {"model": ModelConfig, "data": DataConfig, "optimizer": OptimizerConfig}
     parts |= {"classification": ClassificationConfig, "denoising": DenoisingConfig}
-    sigma = saved["denoising"]["sigma"]
-    saved = saved | {"denoising": saved["denoising"] | {"sigma": tuple(sigma) if isinstance(sigma, list) else sigma}}
+    for part, ranges in (("denoising", ("sigma", "gain")),):
+        given = {key: saved[part][key] for key in ranges if key in saved.get(part, {})}
+        given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+        saved = saved | {part: saved.get(part, {}) | given}
     return TrainConfig(**{key: parts[key](**value) if key in parts else value for key, value in saved.items()})

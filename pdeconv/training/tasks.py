@@ -79,4 +79,10 @@ def create_task(config: TrainConfig, data: Data) -> Task:
     from pdeconv.training.denoising import Denoising
 
     settings = config.denoising
+    if settings.noise == "poisson_gaussian":
+        from pdeconv.training.camera_denoising import CameraDenoising
+
+        tested = settings.test_sigma
+        read = tested[0] if isinstance(tested, list) else tested
+        return CameraDenoising(settings.gain, settings.sigma, settings.test_gain, read, settings.compare, settings.loss)
     return Denoising(settings.sigma, settings.test_sigma, settings.compare, settings.loss)
