@@ -22,9 +22,9 @@ class DiffusionInpainter(nn.Module):
 
     On the coarsest grid, of one cell, u is the mean of what is known. Each finer grid starts from the coarser one,
     interpolated, and takes ``steps`` Euler steps at their stability limit, after each of which the known cells are set
-    to f (on a coarse grid, to the mean of the known pixels within). A small network, the same on every grid, sees D in u
-    and in where it is known: a tensor that lets flow along edges more than across, one for each step, for all channels.
-    What it sees on a grid it hands to the next finer one.
+    to f (on a coarse grid, to the mean of the known pixels within). A small network, the same on every grid, sees D in
+    u and in where it is known: a tensor that lets flow along edges more than across, one for each step, for all
+    channels. What it sees on a grid it hands to the next finer one.
 
     Interpolation, the steps (D has a condition number of at most 3 + 2√2, so that all weights of the stencil are ≥ 0)
     and the means are averages. So, whatever the weights, the known pixels stay exactly as they are, all others are
@@ -113,8 +113,8 @@ class DiffusionInpainter(nn.Module):
         if not isinstance(mask, Tensor) or mask.shape != shape:
             got = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
             raise PDEConvError(
-                f"diffusion_inpainter needs a mask {shape} for an image of the shape {tuple(image.shape)}, 1 where it is "
-                f"known, but got {got}."
+                f"diffusion_inpainter needs a mask {shape} for an image of the shape {tuple(image.shape)}, 1 where it "
+                f"is known, but got {got}."
             )
         known = (mask > 0.5) & image.isfinite().all(1, keepdim=True)
         if not self.training and not torch.compiler.is_compiling() and not bool(known.flatten(1).any(1).all()):

@@ -49,7 +49,7 @@ class DataConfig:
         "image_folder",
         "images",
     ]
-    """photographs and digits need no download; image_folder: your own classes; images: your own pictures to denoise"""
+    """photographs and digits need no download; image_folder: your own classes; images: your own pictures"""
     root: str | None = None
     """folder of a torchvision set; for image_folder the folder that holds train/ and test/ (or val/)"""
     train: str | None = None
@@ -57,15 +57,15 @@ class DataConfig:
     test: str | None = None
     """images: folder of the test pictures, searched recursively"""
     color: Literal["gray", "rgb"] = "gray"
-    """denoising: channels of the pictures"""
+    """photographs and images: channels of the pictures"""
     download: bool = False
     """fetch a torchvision set that is not under root"""
     image_size: int | None = None
     """image_folder: side in pixels to which pictures are resized and cropped"""
     patch_size: int = 64
-    """denoising: side in pixels of a training patch"""
+    """photographs and images: side in pixels of a training patch"""
     patches_per_epoch: int = 4096
-    """denoising: training patches in one epoch"""
+    """photographs and images: training patches in one epoch"""
     augment: bool = True
     """random crops, flips and turns of the training samples, as fits the set"""
     memory_gib: float = 4.0
@@ -130,6 +130,27 @@ class DenoisingConfig:
 
 
 @dataclass
+class InpaintingConfig:
+    """Only read when task is inpainting."""
+
+    mask: Literal["pixels", "rectangles", "strokes"] = "pixels"
+    """pixels: known here and there; rectangles or strokes: hidden by them"""
+    known: float | tuple[float, float] = (0.05, 0.3)
+    """share of an image that is known in training, or a range [low, high]"""
+    test_known: float | list[float] | None = None
+    """shares of the test; left out: known, or the ends and the middle of its range"""
+    compare: bool = False
+    """print a table against homogeneous and biharmonic diffusion at the end"""
+
+    def __post_init__(self) -> None:
+        low, high = self.known if isinstance(self.known, tuple) else (self.known, self.known)
+        _require("inpainting.known", self.known, 0 < low <= high < 1, "between 0 and 1, or a range [low, high]")
+        tested = [self.test_known] if isinstance(self.test_known, int | float) else self.test_known
+        right = tested is None or (len(set(tested)) == len(tested) > 0 and 0 < min(tested) <= max(tested) < 1)
+        _require("inpainting.test_known", tested, right, "at least one share, each between 0 and 1 and different")
+
+
+@dataclass
 class OptimizerConfig:
     """How the weights are learned."""
 
@@ -169,7 +190,7 @@ class OptimizerConfig:
 class TrainConfig:
     """A training run."""
 
-    task: Literal["classification", "denoising"]
+    task: Literal["classification", "denoising", "inpainting"]
     """what the network learns"""
     model: ModelConfig
     data: DataConfig
@@ -178,6 +199,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     classification: ClassificationConfig = field(default_factory=ClassificationConfig)
     denoising: DenoisingConfig = field(default_factory=DenoisingConfig)
+    inpainting: InpaintingConfig = field(default_factory=InpaintingConfig)
     epochs: int = 10
     """passes over the training set"""
     batch_size: int = 128
@@ -241,7 +263,8 @@ def restored_config(saved: dict[str, Any]) -> TrainConfig:
     """The configuration that a checkpoint or a ``config.yaml`` holds as plain dictionaries."""
     parts = {"model": ModelConfig, "data": DataConfig, "optimizer": OptimizerConfig}
     parts |= {"classification": ClassificationConfig, "denoising": DenoisingConfig}
-    for part, ranges in (("denoising", ("sigma", "gain")),):
+    parts |= {"inpainting": InpaintingConfig}
+    for part, ranges in (("denoising", ("sigma", "gain")), ("inpainting", ("known",))):
         given = {key: saved[part][key] for key in ranges if key in saved.get(part, {})}
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
         saved = saved | {part: saved.get(part, {}) | given}

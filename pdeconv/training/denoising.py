@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
 from pdeconv.errors import PDEConvError
+from pdeconv.training.comparison import comparison_table
 from pdeconv.training.data import Data
 from pdeconv.training.image_quality import quality
 from pdeconv.training.noise import EIGHT_BIT, noisy_test_image, training_noise
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 COMPARED = 12  # classical filters take seconds an image: of a larger test set, the first so many are compared
-NAMED = 4  # more images than this have no column of their own in the table
 PICTURED = 3
 LEAST_ERROR = 1e-5  # of a patch, about 50 dB: a nearly clean one shall not dominate the mean of logarithms
 
@@ -161,7 +161,9 @@ class Denoising(Task):
         for name, scores in classical_filters(clean, noisy, self.mean_level(self._shown, clean)).items():
             rows[name] = [(score.psnr, score.ssim) for score in scores]
         rows["this model"] = _scores(denoised, clean)
-        return _table(rows, names, self.described(self._shown), len(data.test))
+        title = f"PSNR in dB / SSIM, {self.described(self._shown)}"
+        caption = "each classical filter is tuned on every image for its best PSNR"
+        return comparison_table(rows, names, title, len(data.test), caption)
 
     def _denoised(
         self, model: nn.Module, data: Data, device: torch.device | str, count: int
@@ -179,25 +181,3 @@ class Denoising(Task):
 def _scores(images: Sequence[Tensor], clean: Sequence[Tensor]) -> list[tuple[float, float]]:
     pairs = [quality(image[None], truth[None]) for image, truth in zip(images, clean, strict=True)]
     return [(float(psnr), float(ssim)) for psnr, ssim in pairs]
-
-
-def _table(rows: dict[str, list[tuple[float, float]]], names: Sequence[str], noise: str, available: int) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    extent = f"the first {len(names)} of {available} test images" if available > len(names) else "the test images"
-    table = Table(
-        title=f"PSNR in dB / SSIM on {extent}, {noise}",
-        caption="each classical filter is tuned on every image for its best PSNR",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    own_columns = names if len(names) <= NAMED else ()
-    for heading in ("", *own_columns, "mean"):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    for name, scores in rows.items():
-        mean = tuple(sum(values) / len(scores) for values in zip(*scores, strict=True))
-        cells = [f"{psnr:.2f} / {ssim:.3f}" for psnr, ssim in (*scores[: len(own_columns)], mean)]
-        table.add_row(name, *cells, style="bold" if name == "this model" else "")
-    return table

@@ -28,6 +28,7 @@ FREE_ON_RESUME = {
     "data.memory_gib",
     "data.workers",
     "denoising.compare",
+    "inpainting.compare",
 }
 """Keys that may differ between a run and its continuation: the weights do not depend on them."""
 FREE_ON_BRANCH = FREE_ON_RESUME | {

@@ -1,5 +1,6 @@
 """What a network learns: its loss, its metrics, its pictures."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from torchmetrics import MetricCollection
 from pdeconv.errors import PDEConvError
 from pdeconv.training.config import TrainConfig
 from pdeconv.training.data import Data
+from pdeconv.training.network import require_argument
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,6 +78,12 @@ def create_task(config: TrainConfig, data: Data) -> Task:
             raise PDEConvError(f"the data {config.data.name} has no classes, so it cannot be classified")
         settings = config.classification
         return Classification(data.classes, settings.label_smoothing, settings.mixup)
+    if config.task == "inpainting":
+        from pdeconv.training.inpainting import Inpainting
+
+        require_argument(config.model.name, "mask", config.task)
+        return Inpainting(**dataclasses.asdict(config.inpainting))
+    require_argument(config.model.name, "sigma", config.task)
     from pdeconv.training.denoising import Denoising
 
     settings = config.denoising
