@@ -21,7 +21,7 @@ def homogeneous(image: Tensor, known: Tensor) -> Tensor:
 
     Example:
         >>> homogeneous(torch.tensor([[[[1.0, 0, 0, 4]]]]), torch.tensor([[[[True, False, False, True]]]]))
-        tensor([[[[1.0000, 2.0000, 3.0000, 4.0000]]]])
+        tensor([[[[1., 2., 3., 4.]]]])
     """
     return _solved(image, known, lambda v: -SecondOrder().laplacian(v, Grid()))
 
