@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdeconv.diffusion_tensor import ROUND, DiffusionTensor, tensor_from_disc
 from pdeconv.errors import PDEConvError, checked_count
 from pdeconv.evolve import Trajectory
 from pdeconv.grid import Grid
 from pdeconv.models.registry import register_model
+from pdeconv.operator import Operator, operator
 from pdeconv.stencil import extend, face_mean, gradient
 from pdeconv.steps import Euler
-from pdeconv.terms import AnisotropicDiffusion
+from pdeconv.terms.anisotropic import exchange_balance, outflow
+from pdeconv.terms.term import Term
+
+LARGEST = 5.0  # of the logarithm of a weight, either way
 
 
 @register_model("diffusion_inpainter")
@@ -59,7 +64,7 @@ class DiffusionInpainter(nn.Module):
         for option, value in dict(in_channels=in_channels, channels=channels, steps=steps).items():
             checked_count("diffusion_inpainter", option, value)
         self.in_channels, self.steps = in_channels, steps
-        self.tensors = SeenTensors(in_channels, channels, steps)
+        self.weights = SeenWeights(in_channels, channels)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """The image with its holes filled.
@@ -90,16 +95,13 @@ class DiffusionInpainter(nn.Module):
         while grids:
             f, known = grids.pop()
             u = torch.where(known, f, finer(states[-1], f.shape[2:]))
-            features, tensors = self.tensors(u, known, features)
-            for tensor in tensors:
-                u = torch.where(known, f, self._step(u, tensor))
+            features, exchanges = self.weights(u, known, features)
+            step = Euler(LocalTimeDiffusion(*exchanges))
+            dt = u.new_full((), step.guaranteed_limit)
+            for _ in range(self.steps):
+                u = torch.where(known, f, step(u, dt))
             states.append(u)
         return states
-
-    def _step(self, u: Tensor, tensor: Tensor) -> Tensor:
-        """One Euler step of ∇·(D∇u) at its limit."""
-        step = Euler(AnisotropicDiffusion(GivenTensor(tensor)))
-        return step(u, u.new_full((), 1 / step.term.ceiling))
 
     def _checked(self, image: Tensor, mask: Tensor) -> Tensor:
         """Where the image is known, (B, 1, H, W)."""
@@ -125,40 +127,62 @@ class DiffusionInpainter(nn.Module):
         return known
 
 
-class GivenTensor(DiffusionTensor):
-    """D as it was seen, of eigenvalues up to 1."""
+class LocalTimeDiffusion(Term):
+    """u_t = ∇·(D∇u) / (ρ + rate of D there): D = Σ wₖ eₖeₖᵀ of the four directions between a cell and its 8 neighbours.
 
-    ceiling, condition, radius = 1.0, ROUND, 0
+    Each cell has a time of its own, in which its stability limit is 1: where little flows, what flows has the effect
+    that it would have after a longer time. That changes the way to the steady state, not the state.
 
-    def __init__(self, tensor: Tensor) -> None:
+    Args:
+        exchanges: wₖ ≥ 0 of the neighbours, see :func:`pdeconv.terms.anisotropic.exchange_balance`.
+        inertia: ρ > 0 at the cells, (B, 1, H, W).
+
+    Rate: At most 1, so Euler is safe for dt ≤ 1. Keeps: The range, as all weights are ≥ 0.
+    """
+
+    grid, ceiling, keeps, radius = Grid(), 1.0, "range", 1
+
+    def __init__(self, exchanges: Sequence[Tensor], inertia: Tensor) -> None:
         super().__init__()
-        self.tensor = tensor
+        self.exchanges = exchanges
+        self.slowness = 1 / (inertia + outflow(exchanges, self.grid))
 
-    def forward(self, u: Tensor, grid: Grid) -> Tensor:
-        return self.tensor
+    def forward(self, u: Tensor) -> Operator:
+        return operator(
+            lambda v: self.slowness * exchange_balance(v, self.exchanges, self.grid), rate=1.0, keeps="range"
+        )
 
 
-class SeenTensors(nn.Module):
-    """The network that sees D, for some steps on one grid."""
+class SeenWeights(nn.Module):
+    """The network that sees D on one grid."""
 
-    def __init__(self, in_channels: int, channels: int, steps: int) -> None:
+    def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
         self.lift = nn.Conv2d(3 * in_channels + 1, channels, 3, padding=1)
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        self.head = nn.Conv2d(channels, 3 * steps, 1)
+        self.head = nn.Conv2d(channels, 5, 1)
         with torch.no_grad():
             self.head.weight.mul_(0.1)
-            self.head.bias.copy_(torch.tensor([3.0, 0.0, 0.0]).repeat(steps))  # pyright: ignore
+            self.head.bias.copy_(torch.tensor([0.0, 0.0, -2.0, -2.0, -3.0]))  # pyright: ignore
 
-    def forward(self, u: Tensor, known: Tensor, coarse: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """(features, D for each step); ``coarse`` are the features of the next coarser grid."""
+    def forward(
+        self, u: Tensor, known: Tensor, coarse: Tensor | None
+    ) -> tuple[Tensor, tuple[tuple[Tensor, ...], Tensor]]:
+        """(features, (exchanges, inertia)); ``coarse`` are the features of the next coarser grid."""
         h = self.lift(torch.cat((10 * derivatives(u), known.to(u.dtype)), 1))
         h = h if coarse is None else h + finer(coarse, u.shape[2:])
         h = h + self.second(F.silu(self.first(F.silu(h))))
-        size, cosine, sine = self.head(F.silu(h)).to(u.dtype).unflatten(1, (-1, 3)).unbind(2)
-        field = tensor_from_disc(torch.sigmoid(size), cosine, sine, ROUND)
-        return h, [one[:, :, None] for one in field.unbind(2)]
+        logits = LARGEST * torch.tanh(self.head(F.silu(h)).to(u.dtype) / LARGEST)
+        rows, columns, rising, falling, inertia = logits.split(1, 1)
+        across = at_faces(rising, 2), at_faces(falling, 2)
+        exchanges = (at_faces(rows, 2), at_faces(columns, 3), *(at_faces(corner, 3) for corner in across))
+        return h, (tuple(exchange.exp() for exchange in exchanges), inertia.exp())
+
+
+def at_faces(field: Tensor, axis: int) -> Tensor:
+    """A field at the cells, at the N + 1 faces along ``axis``."""
+    return face_mean(extend(field, axis, "neumann"), axis)
 
 
 def derivatives(u: Tensor) -> Tensor:

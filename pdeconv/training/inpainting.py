@@ -127,12 +127,14 @@ class Inpainting(Task):
         for name, clean, known, filled in self._filled(model, data, device, COMPARED):
             names.append(name)
             pair = clean[None], known[None]
-            results = {"homogeneous diffusion": homogeneous(*pair), "biharmonic": biharmonic(*pair)}
+            results = {"homogeneous": homogeneous(*pair), "biharmonic": biharmonic(*pair)}
             for method, result in (results | {"this model": filled[None]}).items():
                 scores = hole_psnr(result, *pair), quality(result, pair[0])[0]
                 rows.setdefault(method, []).append((float(scores[0]), float(scores[1])))
         title = f"PSNR in dB in the holes / over the image, {self._described()}"
-        return comparison_table(rows, names, title, len(data.test), "both equations are solved to the end", "{:.2f}")
+        return comparison_table(
+            rows, names, title, len(data.test), "homogeneous and biharmonic diffusion, solved to the end", "{:.2f}"
+        )
 
     def _described(self) -> str:
         shown = "of the pixels known" if self.mask == "pixels" else f"known beside {self.mask}"

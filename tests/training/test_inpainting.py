@@ -81,7 +81,7 @@ def test_pictures_and_the_table(pictures, tmp_path):
     console = Console(width=120, file=io.StringIO(), record=True)
     console.print(task.report(model, pictures, "cpu"))
     text = console.export_text()
-    for word in ("homogeneous diffusion", "biharmonic", "this model", "one", "two", "mean", "30 % of the pixels known"):
+    for word in ("homogeneous", "biharmonic", "this model", "one", "two", "mean", "30 % of the pixels known"):
         assert word in text
     assert Inpainting().report(model, pictures, "cpu") is None
 
