@@ -1,11 +1,14 @@
 """Signal-dependent noise of a camera, Poisson–Gaussian, that a seed and a position decide. It is never clipped."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pdeconv.errors import PDEConvError
 from pdeconv.training.noise import EIGHT_BIT
 from pdeconv.training.randomness import derived_seeds, uniform
+
+WINDOW = 5  # pixels, to tell the light from
 
 
 def camera_noise(clean: Tensor, gain: float, read: float, seed: int) -> Tensor:
@@ -38,10 +41,11 @@ def camera_noise(clean: Tensor, gain: float, read: float, seed: int) -> Tensor:
 
 
 def noise_level_map(noisy: Tensor, gain: Tensor | float, read: Tensor | float) -> Tensor:
-    """σ(x) = √(gain·max(f(x), 0) + read²), (B, 1, H, W): the level at each pixel, told from the noisy image f.
+    """σ(x) = √(gain·max(f̄(x), 0) + read²), (B, 1, H, W): the level at each pixel, told from the noisy image f.
 
-    An approximation, as the variance is that of the clean image, which nobody has: where light is weak σ follows the
-    noise. Of a colour image f is the mean over the channels.
+    f̄ is the mean of f over the channels and over 5 × 5 pixels. An approximation, as the variance is that of the clean
+    image, which nobody has: edges of light are blurred. Told from f itself σ would follow the noise, low where that is,
+    and dividing by it would skew the noise.
 
     Args:
         noisy: (B, C, H, W).
@@ -53,7 +57,7 @@ def noise_level_map(noisy: Tensor, gain: Tensor | float, read: Tensor | float) -
         0.05000000074505806
     """
     gain, read = (torch.as_tensor(value, device=noisy.device).reshape(-1, 1, 1, 1) for value in (gain, read))
-    light = noisy.mean(1, keepdim=True).clamp(min=0)
+    light = F.avg_pool2d(noisy.mean(1, keepdim=True), WINDOW, 1, WINDOW // 2, count_include_pad=False).clamp(min=0)
     return (gain * light + read.square()).sqrt().to(noisy.dtype)
 
 

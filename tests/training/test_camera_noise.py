@@ -62,11 +62,19 @@ def test_gains_are_drawn_between_the_ends_and_the_noise_of_white_evenly():
 
 
 def test_the_level_is_told_from_the_noisy_image():
-    noisy = torch.tensor([[[[-0.5, 0.0, 1.0]]], [[[0.25, 0.5, 4.0]]]])
-    found = noise_level_map(noisy, torch.tensor([0.0, 0.04]), torch.tensor([0.1, 0.0]))
-    torch.testing.assert_close(found, torch.tensor([[[[0.1, 0.1, 0.1]]], [[[0.1, 0.02**0.5, 0.4]]]]))
+    light = torch.tensor([-0.5, 0.0, 1.0, 4.0]).reshape(4, 1, 1, 1)
+    noisy = light.expand(4, 1, 9, 11)
+    found = noise_level_map(noisy, torch.tensor([0.04, 0.04, 0.04, 0.0]), torch.tensor([0.1, 0.1, 0.0, 0.3]))
+    wanted = torch.tensor([0.1, 0.1, 0.2, 0.3]).reshape(4, 1, 1, 1)
+    torch.testing.assert_close(found, wanted.expand(4, 1, 9, 11))
     colour = torch.tensor([0.0, 0.1, 0.2]).reshape(1, 3, 1, 1)
     assert noise_level_map(colour, 0.1, 0.0).item() == pytest.approx(0.1)
+
+
+def test_the_level_is_near_that_of_the_noise_where_the_light_is_smooth():
+    clean = torch.linspace(0.1, 0.9, 80).expand(1, 1, 80, 80)
+    found = noise_level_map(camera_test_image(clean, 0.02, 0, 0), 0.02, 0.0)
+    assert ((found - (0.02 * clean).sqrt()).square().mean().sqrt() / found.mean()).item() < 0.05
 
 
 def test_test_noise_is_always_the_same():
