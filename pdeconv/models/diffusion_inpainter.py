@@ -12,7 +12,7 @@ from pdeconv.errors import PDEConvError, checked_count
 from pdeconv.evolve import Trajectory
 from pdeconv.grid import Grid
 from pdeconv.models.registry import register_model
-from pdeconv.operator import Operator, operator
+from pdeconv.operator import RANGE, Operator, operator
 from pdeconv.stencil import extend, face_mean, gradient
 from pdeconv.steps import Euler
 from pdeconv.terms.anisotropic import exchange_balance, outflow
@@ -140,7 +140,8 @@ class LocalTimeDiffusion(Term):
     Rate: At most 1, so Euler is safe for dt ≤ 1. Keeps: The range, as all weights are ≥ 0.
     """
 
-    grid, ceiling, keeps, radius = Grid(), 1.0, "range", 1
+    grid: Grid = Grid()
+    ceiling, keeps, radius = 1.0, frozenset({RANGE}), 1
 
     def __init__(self, exchanges: Sequence[Tensor], inertia: Tensor) -> None:
         super().__init__()
@@ -148,9 +149,7 @@ class LocalTimeDiffusion(Term):
         self.slowness = 1 / (inertia + outflow(exchanges, self.grid))
 
     def forward(self, u: Tensor) -> Operator:
-        return operator(
-            lambda v: self.slowness * exchange_balance(v, self.exchanges, self.grid), rate=1.0, keeps="range"
-        )
+        return operator(lambda v: self.slowness * exchange_balance(v, self.exchanges, self.grid), rate=1.0, keeps=RANGE)
 
 
 class SeenWeights(nn.Module):

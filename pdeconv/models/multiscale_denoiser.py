@@ -117,7 +117,7 @@ class Cycle(nn.Module):
             if place:
                 coarse = restrict(coarse)
                 levels.append(levels[-1] if log_level.shape[2:] == (1, 1) else F.avg_pool2d(levels[-1], 2))
-            seen.append(grid.down(self._responses(coarse, kernel), seen[-1] if seen else None, levels[-1]))
+            seen.append(grid.down(self._responses(coarse, kernel), seen[-1] if seen else None, levels[-1]))  # pyright: ignore
         above = None
         for place in reversed(range(len(self.grids))):
             coarse = u

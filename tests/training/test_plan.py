@@ -67,7 +67,7 @@ def test_a_stage_learns_alone_and_all_together_are_the_model(name, options):
     image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(model(image, 0.1), model(image, 0.1, stages=2))
-        assert torch.equal(model(image, 0.1, stages=1), model.trajectory(image, 0.1).states[1])
+        assert torch.equal(model(image, 0.1, stages=1), model.trajectory(image, 0.1).states[1])  # pyright: ignore[reportCallIssue]
     learning = []
     for stage in (1, 2):
         model.zero_grad()
