@@ -1,8 +1,9 @@
-"""Use a trained network: measure it on its test set, denoise one picture, or name the class of one.
+"""Use a trained network: measure it on its test set, denoise or fill in one picture, or name the class of one.
 
 python evaluate.py runs/NAME
 python evaluate.py runs/NAME --image photo.jpg
 python evaluate.py runs/NAME --image photo.jpg --add_noise 25
+python evaluate.py runs/NAME --image photo.jpg --mask known.png
 """
 
 import sys
@@ -37,9 +38,11 @@ class EvaluateConfig:
     checkpoint: str
     """folder of a run, of which the best checkpoint is taken, or of a checkpoint"""
     image: str | None = None
-    """an image file to denoise or to classify; left out: the test set is measured"""
+    """an image file to denoise, to fill in or to classify; left out: the test set is measured"""
     add_noise: float | None = None
     """denoising an image: first add Gaussian noise of this standard deviation in 8-bit units"""
+    mask: str | None = None
+    """inpainting an image: a picture of the same size, white where the image is known and black in the holes"""
     output: str = "evaluated"
     """folder for the pictures"""
     weights: Literal["average", "plain"] = "average"
@@ -58,6 +61,8 @@ class EvaluateConfig:
             raise PDEConvError(f"add_noise: expected 0 or more, got {self.add_noise:g}")
         if self.add_noise is not None and self.image is None:
             raise PDEConvError("add_noise: give an --image to add it to; the test set has its own noise")
+        if self.mask is not None and self.image is None:
+            raise PDEConvError("mask: give an --image to fill in; the test set has its own masks")
         if Path(self.output).exists() and not Path(self.output).is_dir():
             raise PDEConvError(f"output: {self.output!r} is a file; give a folder")
 
@@ -83,6 +88,8 @@ def main(argv: Sequence[str]) -> int:
             measure(settings, config, network, accelerator, display)
         elif config.task == "denoising":
             denoise(settings, config, network, accelerator.device, display)
+        elif config.task == "inpainting":
+            inpaint(settings, config, network, accelerator.device, display)
         else:
             classify(settings, config, classes, network, accelerator.device, display)
     return 0
@@ -120,6 +127,27 @@ def denoise(
         before, after = (float(quality(image[None], given[None])[0]) for image in (noisy, denoised))
         display.say(f"noise of σ = {settings.add_noise:g}/255: PSNR {before:.2f} dB, denoised {after:.2f} dB")
         pictures[f"{name}_noisy.png"] = noisy
+    for file, image in pictures.items():
+        write_image(output / file, image)
+        display.say(str(output / file))
+
+
+def inpaint(
+    settings: EvaluateConfig, config: TrainConfig, network: nn.Module, device: torch.device, display: Display
+) -> None:
+    """Fill the holes of one picture, and write it alone and beside what was known of it."""
+    if settings.mask is None:
+        raise PDEConvError("mask: this network fills holes; give a --mask, white where the image is known")
+    if settings.add_noise is not None:
+        raise PDEConvError("add_noise: this network fills holes; only a denoiser takes noise")
+    name, output = Path(settings.image or "").stem, Path(settings.output)
+    given, known = read_image(settings.image or "", config.data.color), read_image(settings.mask, "gray") > 0.5
+    if given.shape[1:] != known.shape[1:]:
+        sizes = (" x ".join(str(side) for side in image.shape[1:]) for image in (known, given))
+        raise PDEConvError("mask: it has {} pixels, the image {}; give one of the same size".format(*sizes))
+    masked = torch.where(known, given, 0.0)
+    filled = network(masked[None].to(device), known[None].to(device))[0].float().cpu()
+    pictures = {f"{name}_inpainted.png": filled, f"{name}_before_after.png": torch.cat((masked, filled), dim=-1)}
     for file, image in pictures.items():
         write_image(output / file, image)
         display.say(str(output / file))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 
 from pdeconv.allocator import keep_freed_memory
 from pdeconv.training.checkpoint import (
@@ -34,7 +34,8 @@ from pdeconv.training.interrupt import InterruptError, noted_interrupts
 from pdeconv.training.memory_layout import with_layout
 from pdeconv.training.metrics_log import MetricsLog, read_metrics
 from pdeconv.training.network import build_network
-from pdeconv.training.optimization import WeightAverage, build_optimizer, learning_rate
+from pdeconv.training.optimization import WeightAverage, build_optimizer
+from pdeconv.training.plan import plan_of
 from pdeconv.training.progress import Display
 from pdeconv.training.run_folder import (
     as_plain,
@@ -56,7 +57,7 @@ def train(config: TrainConfig) -> int:
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-    accelerator = start_accelerator(config.precision)
+    accelerator = start_accelerator(config)
     if config.keep_freed_memory and accelerator.device.type == "cpu":
         keep_freed_memory()
     device, main = accelerator.device, accelerator.is_main_process
@@ -74,6 +75,7 @@ def train(config: TrainConfig) -> int:
     # ---- The network, the task, and what moves the weights.
     torch.manual_seed(config.seed)
     network = build_network(config.model, data.channels, data.classes).to(device)
+    plan = plan_of(network, config.optimizer, total)
     task = create_task(config, data)
     config, notes = with_layout(config, network, task, data.train, batches, accelerator)
     if config.channels_last:
@@ -130,13 +132,15 @@ def train(config: TrainConfig) -> int:
             model.train()
             tick, shown = time.perf_counter(), {"epoch": f"{epoch + 1}/{config.epochs}"}
             for inputs, targets in data.train.iterate(batches.epoch(epoch, position.step - epoch * batches.per_epoch)):
-                rate = learning_rate(config.optimizer, position.step, total)
+                phase, rate = plan.at(position.step), plan.rate(position.step)
+                plan.begin(position.step, optimizer.optimizer)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 inputs, targets = inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
                 if config.channels_last:
                     inputs = inputs.contiguous(memory_format=torch.channels_last)
-                loss = task.loss(model, inputs, targets, seed=batches.loss_seed(position.step), first=batches.first)
+                seed = batches.loss_seed(position.step)
+                loss = task.loss(phase.part_of(model), inputs, targets, seed=seed, first=batches.first)
                 accelerator.backward(loss)
                 norm = None
                 if config.optimizer.clip_norm is not None:
@@ -159,7 +163,7 @@ def train(config: TrainConfig) -> int:
                 if seen.broken is not None or seen.spoilt:
                     display.close()
                     report_non_finite(
-                        seen, looked, position.step, task, model, data.train, batches, config, accelerator
+                        seen, looked, position.step, task, model, data.train, batches, plan, config, accelerator
                     )
                 looked, stopped_by = position.step, seen.signal
                 now = time.perf_counter()
@@ -167,6 +171,7 @@ def train(config: TrainConfig) -> int:
                 speed = batch * config.batch_size / position.seconds
                 shown |= {"loss": f"{position.loss_sum.item() / batch:.4f}", "lr": f"{rate:.1e}"}
                 shown |= {"images/s": f"{speed:.0f}"}
+                shown |= {"stage": str(phase.stages or "all")} if config.optimizer.greedy else {}
                 if position.best is not None:
                     shown |= {f"best {task.headline}": f"{position.best:.4g}"}
                 display.update(position.step, shown)
@@ -180,7 +185,7 @@ def train(config: TrainConfig) -> int:
 
             # ---- The end of an epoch, which is saved already: an evaluation, and its lines in metrics.jsonl.
             mean = accelerator.gather(position.loss_sum[None] / batches.per_epoch).mean().item()  # pyright: ignore
-            lines = {"train": {"loss": mean, "lr": learning_rate(config.optimizer, position.step - 1, total)}}
+            lines = {"train": {"loss": mean, "lr": plan.rate(position.step - 1)}}
             speed = batches.per_epoch * config.batch_size / position.seconds
             lines["train"] |= {"images_per_s": speed, "seconds": position.seconds}
             if config.evaluates(epoch):
@@ -214,11 +219,12 @@ def train(config: TrainConfig) -> int:
     return 0
 
 
-def start_accelerator(precision: str) -> Accelerator:
+def start_accelerator(config: TrainConfig) -> Accelerator:
     """The device, the precision and the processes; several processes without a GPU run on the CPU over gloo."""
     found = torch.accelerator.current_accelerator(check_available=True)
     cpu = "LOCAL_RANK" in os.environ and (found is None or found.type == "mps")  # accelerate needs to be told
-    return Accelerator(mixed_precision=precision, cpu=cpu)
+    stages = DistributedDataParallelKwargs(find_unused_parameters=config.optimizer.greedy > 0)
+    return Accelerator(mixed_precision=config.precision, cpu=cpu, kwargs_handlers=[stages])
 
 
 def main(argv: list[str]) -> int:

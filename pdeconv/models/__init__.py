@@ -2,6 +2,7 @@
 
 from pdeconv.models.adr_classifier import ADRClassifier
 from pdeconv.models.adr_denoiser import ADRDenoiser
+from pdeconv.models.diffusion_inpainter import DiffusionInpainter
 from pdeconv.models.energy_flow_denoiser import EnergyFlowDenoiser
 from pdeconv.models.multiscale_denoiser import MultiscaleDenoiser
 from pdeconv.models.parabolic_classifier import ParabolicClassifier
@@ -12,6 +13,7 @@ from pdeconv.models.registry import create_model, list_models, model_options, re
 __all__ = [
     "ADRClassifier",
     "ADRDenoiser",
+    "DiffusionInpainter",
     "EnergyFlowDenoiser",
     "GradientFlowDenoiser",
     "MultiscaleDenoiser",

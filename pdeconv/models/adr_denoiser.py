@@ -79,7 +79,7 @@ class ADRDenoiser(Denoiser):
     def courant(self) -> float:
         return max(step.courant(1.0) for step in self.spread_and_move)  # pyright: ignore
 
-    def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
+    def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
         f = u = v.repeat_interleave(self.copies, 1)
         dt = u.new_ones(())
         states = [v]

@@ -35,6 +35,7 @@ class Denoiser(nn.Module, ABC):
         multiple: Cells of the coarsest grid's spacing: shifting the image by a multiple of it shifts the result.
         margin: Cells by which the image is mirrored at its border, a multiple of ``multiple``.
         margin_in_training: Whether patches get that margin too, which costs time.
+        stages: Parts that the trainer can train one after another (``optimizer.greedy``).
 
     Example:
         >>> from pdeconv import create_model
@@ -49,8 +50,15 @@ class Denoiser(nn.Module, ABC):
     multiple: int = 1
     margin: int = 0
     margin_in_training: bool = True
+    stages: int = 1
 
-    def forward(self, noisy: Tensor, sigma: float | Tensor | None = None, mean: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        noisy: Tensor,
+        sigma: float | Tensor | None = None,
+        mean: Tensor | None = None,
+        stages: int | None = None,
+    ) -> Tensor:
         """The denoised image.
 
         Args:
@@ -58,12 +66,17 @@ class Denoiser(nn.Module, ABC):
             sigma: Standard deviation of the noise in the image's units: a number, (B,), or a map (B, 1, H, W); None to
                 estimate it from each image.
             mean: μ, where the image is a part of a larger one: (B, C, 1, 1).
+            stages: The image after so many stages, with a gradient in the parameters of the last of them alone: to
+                train it while those before stay as they are. None for all stages, trained jointly.
 
         Raises:
-            PDEConvError: If the image has not ``in_channels`` channels on two axes, or σ is of another shape.
+            PDEConvError: If the image has not ``in_channels`` channels on two axes, σ is of another shape, or there are
+                not so many stages.
         """
+        if stages is not None and not 1 <= stages <= self.stages:
+            raise PDEConvError(f"{type(self).__name__} has {self.stages} stages, but got stages={stages}.")
         v, level, mean = self._in_units_of_noise(noisy, sigma, mean)
-        return self._image(self._evolved(v, level)[-1], noisy, level, mean)
+        return self._image(self._evolved(v, level, stages)[-1], noisy, level, mean)
 
     def trajectory(self, noisy: Tensor, sigma: float | Tensor | None = None) -> Trajectory:
         """The image after each step; the unit of time is one step."""
@@ -78,8 +91,11 @@ class Denoiser(nn.Module, ABC):
         """The largest Courant number dt·rate of a step, by the ceilings: at most 1, the limit, whatever the weights."""
 
     @abstractmethod
-    def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
-        """The states from ``v``, noisy by 1 around 0, to the denoised one; ``level`` is σ in the image's units."""
+    def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
+        """The states from ``v``, noisy by 1 around 0, to the denoised one; ``level`` is σ in the image's units.
+
+        With ``stages`` only those of the first so many, the last of which starts from a state without a gradient.
+        """
 
     def _in_units_of_noise(
         self, noisy: Tensor, sigma: float | Tensor | None, mean: Tensor | None

@@ -96,7 +96,7 @@ class EnergyFlowDenoiser(Denoiser):
     def courant(self) -> float:
         return 0.5  # dt = 1/L of a limit 2/L
 
-    def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
+    def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
         strength = self.strength.to(v.dtype)
         dt = 1 / (1 + strength * self.experts.curvature)
         states = [v]

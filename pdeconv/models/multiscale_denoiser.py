@@ -80,7 +80,7 @@ class MultiscaleDenoiser(Denoiser):
             raise PDEConvError(
                 f"multiscale_denoiser needs a kernel_size of 2, 6, 10, … (2 mod 4), but got {kernel_size}."
             )
-        self.in_channels = in_channels
+        self.in_channels, self.stages = in_channels, steps
         self.multiple = 2**depth
         self.cycles = nn.ModuleList(Cycle(in_channels, channels, depth, kernel_size, expansion) for _ in range(steps))
         # On each grid, in windows: K and two blocks to see g, K and Kᵀ to act; and the coarsest grid's cells.
@@ -90,14 +90,14 @@ class MultiscaleDenoiser(Denoiser):
     def courant(self) -> float:
         return max(cycle.filters.squared_norm for cycle in self.cycles) / 2  # pyright: ignore
 
-    def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
+    def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
         v = v.to(self.cycles[0].filters.weight.dtype)  # pyright: ignore
         log_level = torch.log(level / LEVEL_UNIT).to(v.dtype)
         if log_level.shape[2:] != (1, 1):
             log_level = F.avg_pool2d(log_level, 2)
         states = [v]
-        for cycle in self.cycles:
-            states.append(cycle(states[-1], log_level))
+        for number, cycle in enumerate(list(self.cycles)[:stages], start=1):
+            states.append(cycle(states[-1].detach() if number == stages else states[-1], log_level))
         return states
 
 

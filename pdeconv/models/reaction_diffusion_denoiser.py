@@ -24,7 +24,7 @@ from pdeconv.terms import SymmetricConvolution
 class ReactionDiffusionDenoiser(Denoiser):
     """Denoises by a few steps of u_t = −Kₜᵀφₜ(Kₜu) + sₜ(f − u), f the noisy image.
 
-    Each step, a stage, has its own kernels and influence functions. It is Lie splitting: one Euler step of the
+    Each step, a stage that can be trained alone, has its own kernels and influence functions. It is Lie splitting: one Euler step of the
     diffusion at its stability limit, then the exact flow of the reaction towards the data, u ← u + wₜ(f − u),
     wₜ ∈ (0, 1). Both keep the energy ball ‖u‖ ≤ ‖f‖ (around the mean) whatever the weights, ‖·‖ being that of the
     image mirrored at its border: fewer windows see the outermost cells, so noise would stay there.
@@ -60,7 +60,7 @@ class ReactionDiffusionDenoiser(Denoiser):
         super().__init__()
         name = "reaction_diffusion_denoiser"
         _check_sizes(name, in_channels, steps, kernel_size)
-        self.in_channels = in_channels
+        self.in_channels, self.stages = in_channels, steps
         self.margin = steps * (kernel_size // 2)
         self.radius = 2 * self.margin
         # In multiples of the noise in a response: the first step removes most of it, the others refine.
@@ -73,10 +73,12 @@ class ReactionDiffusionDenoiser(Denoiser):
     def courant(self) -> float:
         return max(evolve.step.courant(1.0) for evolve in self.diffusions)  # pyright: ignore
 
-    def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
+    def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
         states = [v]
-        for evolve, weight in zip(self.diffusions, torch.sigmoid(self.fidelity), strict=True):
-            states.append(torch.lerp(evolve(states[-1]), v, weight.to(v.dtype)))
+        weights = torch.sigmoid(self.fidelity).to(v.dtype)
+        for step, evolve in enumerate(list(self.diffusions)[:stages], start=1):
+            before = states[-1].detach() if step == stages else states[-1]
+            states.append(torch.lerp(evolve(before), v, weights[step - 1]))
         return states
 
 
@@ -129,7 +131,7 @@ class GradientFlowDenoiser(Denoiser):
     def courant(self) -> float:
         return self.step.courant(1.0)
 
-    def _evolved(self, v: Tensor, level: Tensor) -> Sequence[Tensor]:
+    def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
         dt = (self.duration / self.steps).to(v.dtype)
         weight = 1 - torch.exp(-dt * nn.functional.softplus(self.fidelity))
         states = [v]

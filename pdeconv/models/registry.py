@@ -53,7 +53,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def model_options(name: str) -> tuple[str, ...]:
     """The options that the model called ``name`` takes."""
-    return tuple(inspect.signature(_constructor(name)).parameters)
+    return tuple(inspect.signature(model_constructor(name)).parameters)
 
 
 def create_model(name: str, pretrained: bool = False, **options: object) -> nn.Module:
@@ -72,7 +72,7 @@ def create_model(name: str, pretrained: bool = False, **options: object) -> nn.M
     Example:
         >>> model = create_model("reaction_diffusion_denoiser", in_channels=1)
     """
-    constructor = _constructor(name)
+    constructor = model_constructor(name)
     known = model_options(name)
     for option in options:
         if option not in known:
@@ -86,7 +86,8 @@ def create_model(name: str, pretrained: bool = False, **options: object) -> nn.M
     return model
 
 
-def _constructor(name: str) -> Constructor:
+def model_constructor(name: str) -> Constructor:
+    """What was registered under ``name``. Raises ``PDEConvError`` if nothing was; near matches are named."""
     if name not in _constructors:
         near = get_close_matches(name, _constructors, n=3) or list_models()
         raise PDEConvError(f"There is no model {name!r}; near matches: {', '.join(near)}. list_models() names all.")

@@ -133,17 +133,24 @@ class TensorDiffusion(Operator):
 
     @property
     def rate(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return largest(_outflow([exchange.abs() for exchange in self.exchanges], self.grid))
+        return largest(outflow([exchange.abs() for exchange in self.exchanges], self.grid))
 
     def __call__(self, v: Tensor) -> Tensor:
-        return _balance(v, self.exchanges, self.grid)
+        return exchange_balance(v, self.exchanges, self.grid)
 
     def solve(self, b: Tensor, dt: Tensor) -> Tensor:
-        return solve_balance(b, dt, _balance, self.exchanges, self.grid)
+        return solve_balance(b, dt, exchange_balance, self.exchanges, self.grid)
 
 
-def _balance(v: Tensor, exchanges: Sequence[Tensor], grid: Grid) -> Tensor:
-    """Σ weight·(v_j − v_i) over the 8 neighbours j of each cell i."""
+def exchange_balance(v: Tensor, exchanges: Sequence[Tensor], grid: Grid) -> Tensor:
+    """Σ weight·(v_j − v_i) over the 8 neighbours j of each cell i.
+
+    Args:
+        v: (B, C, H, W).
+        exchanges: Weights (B|1, C|1, …) of the neighbours along rows at the (H + 1, W) faces, along columns at the
+            (H, W + 1) faces, and along the rising and the falling diagonal at the (H + 1, W + 1) corners.
+        grid: Whose boundary says what lies beyond the edge.
+    """
     rows, columns = grid.axes
     through_rows, through_columns, ascending, descending = exchanges
     by_rows = extend(v, rows, grid.boundary)
@@ -157,7 +164,7 @@ def _balance(v: Tensor, exchanges: Sequence[Tensor], grid: Grid) -> Tensor:
     return balance + _upper_left(falling, grid) - _lower_right(falling, grid)
 
 
-def _outflow(exchanges: Sequence[Tensor], grid: Grid) -> Tensor:
+def outflow(exchanges: Sequence[Tensor], grid: Grid) -> Tensor:
     """The sum of the weights of each cell's neighbours."""
     rows, columns = grid.axes
     through_rows, through_columns, rising, falling = exchanges

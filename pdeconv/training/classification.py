@@ -1,7 +1,7 @@
 """Naming the class of an image."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class Classification(Task):
         self.label_smoothing = label_smoothing
         self.mixup = mixup
 
-    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
+    def loss(self, model: Callable[..., Tensor], inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
         if self.mixup == 0:
             return F.cross_entropy(model(inputs).float(), targets, label_smoothing=self.label_smoothing)
         partner, weight = mixing(len(inputs), self.mixup, seed, first)

@@ -51,7 +51,7 @@ class DataConfig:
         "image_folder",
         "images",
     ]
-    """photographs and digits need no download; image_folder: your own classes; images: your own pictures to denoise"""
+    """photographs and digits need no download; image_folder: your own classes; images: your own pictures"""
     root: str | None = None
     """folder of a torchvision set; for image_folder the folder that holds train/ and test/ (or val/)"""
     train: str | None = None
@@ -59,15 +59,15 @@ class DataConfig:
     test: str | None = None
     """images: folder of the test pictures, searched recursively"""
     color: Literal["gray", "rgb"] = "gray"
-    """denoising: channels of the pictures"""
+    """photographs and images: channels of the pictures"""
     download: bool = False
     """fetch a torchvision set that is not under root"""
     image_size: int | None = None
     """image_folder: side in pixels to which pictures are resized and cropped"""
     patch_size: int = 64
-    """denoising: side in pixels of a training patch"""
+    """photographs and images: side in pixels of a training patch"""
     patches_per_epoch: int = 4096
-    """denoising: training patches in one epoch"""
+    """photographs and images: training patches in one epoch"""
     augment: bool = True
     """random crops, flips and turns of the training samples, as fits the set"""
     memory_gib: float = 4.0
@@ -105,6 +105,12 @@ class DenoisingConfig:
     """standard deviation of the training noise in 8-bit units (25 means 25/255), or a range [low, high]"""
     test_sigma: float | list[float] | None = None
     """noise levels of the test; left out: sigma, or the ends and the middle of its range"""
+    noise: Literal["gaussian", "poisson_gaussian"] = "gaussian"
+    """poisson_gaussian: a camera's, of variance gain·u + sigma²; the network is told the level at each pixel"""
+    gain: float | tuple[float, float] = 0.01
+    """poisson_gaussian: gain in training, or a range [low, high]; 1/gain is how many electrons make white"""
+    test_gain: float | list[float] | None = None
+    """poisson_gaussian: gains of the test, in which sigma is one; left out: gain, or ends and middle of its range"""
     loss: Literal["mse", "psnr"] = "mse"
     """psnr weighs weak and strong noise alike, as the mean PSNR of a test does"""
     compare: bool = False
@@ -116,6 +122,34 @@ class DenoisingConfig:
         tested = [self.test_sigma] if isinstance(self.test_sigma, int | float) else self.test_sigma
         right = tested is None or (len(set(tested)) == len(tested) > 0 and min(tested) >= 0)
         _require("denoising.test_sigma", tested, right, "at least one level, each 0 or more and different")
+        low, high = self.gain if isinstance(self.gain, tuple) else (self.gain, self.gain)
+        _require("denoising.gain", self.gain, 0 <= low <= high, "0 or more, or a range [low, high]")
+        gains = [self.test_gain] if isinstance(self.test_gain, int | float) else self.test_gain
+        right = gains is None or (len(set(gains)) == len(gains) > 0 and min(gains) >= 0)
+        _require("denoising.test_gain", gains, right, "at least one gain, each 0 or more and different")
+        one = self.noise == "gaussian" or tested is None or len(tested) == 1
+        _require("denoising.test_sigma", tested, one, "one read noise for the test of poisson_gaussian")
+
+
+@dataclass
+class InpaintingConfig:
+    """Only read when task is inpainting."""
+
+    mask: Literal["pixels", "rectangles", "strokes"] = "pixels"
+    """pixels: known here and there; rectangles or strokes: hidden by them"""
+    known: float | tuple[float, float] = (0.05, 0.3)
+    """share of an image that is known in training, or a range [low, high]"""
+    test_known: float | list[float] | None = None
+    """shares of the test; left out: known, or the ends and the middle of its range"""
+    compare: bool = False
+    """print a table against homogeneous and biharmonic diffusion at the end"""
+
+    def __post_init__(self) -> None:
+        low, high = self.known if isinstance(self.known, tuple) else (self.known, self.known)
+        _require("inpainting.known", self.known, 0 < low <= high < 1, "between 0 and 1, or a range [low, high]")
+        tested = [self.test_known] if isinstance(self.test_known, int | float) else self.test_known
+        right = tested is None or (len(set(tested)) == len(tested) > 0 and 0 < min(tested) <= max(tested) < 1)
+        _require("inpainting.test_known", tested, right, "at least one share, each between 0 and 1 and different")
 
 
 @dataclass
@@ -132,6 +166,12 @@ class OptimizerConfig:
     """applied to tensors of two or more dimensions only: never to biases, norms or scalar coefficients"""
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     """one_cycle: up, then down to nothing; cosine: from lr down to nothing; constant: lr throughout"""
+    final_share: float = 0.0
+    """share of the steps, at their end, at the low rate to which the schedule then falls; 0 to below 1"""
+    final_rate: float = 0.05
+    """the rate of the final phase, in multiples of lr"""
+    greedy: float = 0.0
+    """share of all steps in which a model of stages learns stage by stage, before all learn jointly; 0 to below 1"""
     warmup: float = 0.0
     """share of all steps during which the rate rises from 0, 0 to 1; one_cycle takes 0.25 when this is 0"""
     clip_norm: float | None = None
@@ -142,7 +182,9 @@ class OptimizerConfig:
         _require("optimizer.lr", self.lr, self.lr > 0, "more than 0")
         _require("optimizer.momentum", self.momentum, 0 <= self.momentum < 1, "0 to below 1")
         _require("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
-        _require("optimizer.warmup", self.warmup, 0 <= self.warmup < 1, "0 to below 1")
+        for name in ("warmup", "final_share", "greedy"):
+            _require(f"optimizer.{name}", getattr(self, name), 0 <= getattr(self, name) < 1, "0 to below 1")
+        _require("optimizer.final_rate", self.final_rate, 0 < self.final_rate <= 1, "more than 0, up to 1")
         _require("optimizer.clip_norm", clip, clip is None or clip > 0, "more than 0")
 
 
@@ -150,7 +192,7 @@ class OptimizerConfig:
 class TrainConfig:
     """A training run."""
 
-    task: Literal["classification", "denoising"]
+    task: Literal["classification", "denoising", "inpainting"]
     """what the network learns"""
     model: ModelConfig
     data: DataConfig
@@ -159,6 +201,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     classification: ClassificationConfig = field(default_factory=ClassificationConfig)
     denoising: DenoisingConfig = field(default_factory=DenoisingConfig)
+    inpainting: InpaintingConfig = field(default_factory=InpaintingConfig)
     epochs: int = 10
     """passes over the training set"""
     batch_size: int = 128
@@ -222,6 +265,9 @@ def restored_config(saved: dict[str, Any]) -> TrainConfig:
     """The configuration that a checkpoint or a ``config.yaml`` holds as plain dictionaries."""
     parts = {"model": ModelConfig, "data": DataConfig, "optimizer": OptimizerConfig}
     parts |= {"classification": ClassificationConfig, "denoising": DenoisingConfig}
-    sigma = saved["denoising"]["sigma"]
-    saved = saved | {"denoising": saved["denoising"] | {"sigma": tuple(sigma) if isinstance(sigma, list) else sigma}}
+    parts |= {"inpainting": InpaintingConfig}
+    for part, ranges in (("denoising", ("sigma", "gain")), ("inpainting", ("known",))):
+        given = {key: saved[part][key] for key in ranges if key in saved.get(part, {})}
+        given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+        saved = saved | {part: saved.get(part, {}) | given}
     return TrainConfig(**{key: parts[key](**value) if key in parts else value for key, value in saved.items()})

@@ -10,7 +10,7 @@ from torch import Tensor
 from pdeconv.errors import PDEConvError
 from pdeconv.training.config import DataConfig
 
-DENOISING_SETS = ("photographs", "images")
+PICTURE_SETS = ("photographs", "images")
 TORCHVISION_SETS = ("cifar10", "cifar100", "mnist", "fashion_mnist", "svhn", "stl10")
 
 
@@ -37,7 +37,7 @@ class Source(Protocol):
         ...
 
     def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """(input, target): (image, label) for classification; for denoising the clean image, twice."""
+        """(input, target): (image, label) for classification; for pictures the clean image, twice."""
         ...
 
     def iterate(self, batches: Iterable[tuple[Tensor, int]]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -53,7 +53,7 @@ class Data:
         load_train: gives the training source; called once, when ``train`` is first asked for: measuring needs none.
         test: the test source.
         channels: of the images.
-        classes: names of the classes, or None for denoising.
+        classes: names of the classes, or None for pictures.
     """
 
     load_train: Callable[[], Source]
@@ -71,15 +71,16 @@ def load_data(config: DataConfig, task: str, seed: int) -> Data:
 
     Args:
         config: which data, from where.
-        task: "classification" or "denoising".
+        task: "classification", "denoising" or "inpainting".
         seed: of the run. No split depends on it: training and test images are the same in every run.
 
     Raises:
         PDEConvError: the data does not fit the task, or is not where the configuration says.
     """
-    wanted = "denoising" if config.name in DENOISING_SETS else "classification"
-    if task != wanted:
-        fitting = DENOISING_SETS if task == "denoising" else ("digits", "image_folder", *TORCHVISION_SETS)
+    pictures = config.name in PICTURE_SETS
+    if pictures == (task == "classification"):
+        wanted = "denoising or inpainting" if pictures else "classification"
+        fitting = ("digits", "image_folder", *TORCHVISION_SETS) if task == "classification" else PICTURE_SETS
         raise PDEConvError(f"the data {config.name} is for {wanted}, the task is {task}; it takes {', '.join(fitting)}")
     if config.name == "photographs":
         from pdeconv.training.embedded import load_photographs
@@ -127,4 +128,4 @@ def classifier_input(config: DataConfig, image: Tensor) -> Tensor:
 
         chosen = SETS[config.name]
         return prepared_image(image, chosen.size, chosen.statistics)
-    raise PDEConvError(f"the data {config.name} has no classes; it is for denoising")
+    raise PDEConvError(f"the data {config.name} has no classes; it is for denoising or inpainting")

@@ -1,6 +1,6 @@
 """Removing Gaussian noise from an image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
 from pdeconv.errors import PDEConvError
+from pdeconv.training.comparison import comparison_table
 from pdeconv.training.data import Data
 from pdeconv.training.image_quality import quality
 from pdeconv.training.noise import EIGHT_BIT, noisy_test_image, training_noise
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 COMPARED = 12  # classical filters take seconds an image: of a larger test set, the first so many are compared
-NAMED = 4  # more images than this have no column of their own in the table
 PICTURED = 3
 LEAST_ERROR = 1e-5  # of a patch, about 50 dB: a nearly clean one shall not dominate the mean of logarithms
 
@@ -55,40 +55,64 @@ class Denoising(Task):
         if not self.test_sigma or min(self.test_sigma) < 0 or len(set(self.test_sigma)) < len(self.test_sigma):
             raise PDEConvError(f"expected test_sigma as different levels of at least 0, got {self.test_sigma}")
         self.compare, self.criterion = compare, criterion
-        self.headline = self._named("psnr", self._shown_sigma)
 
     @property
-    def _shown_sigma(self) -> float:
+    def levels(self) -> list[float]:
+        """Those of the test, each of which has metrics of its own."""
+        return self.test_sigma
+
+    @property
+    def headline(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._named("psnr", self._shown)
+
+    @property
+    def _shown(self) -> float:
         """The level that pictures and the table show: the middle one."""
-        return sorted(self.test_sigma)[len(self.test_sigma) // 2]
+        return sorted(self.levels)[len(self.levels) // 2]
 
-    def _named(self, metric: str, sigma: float) -> str:
-        return metric if len(self.test_sigma) == 1 else f"{metric}_{sigma:g}"
+    def _named(self, metric: str, level: float) -> str:
+        return metric if len(self.levels) == 1 else f"{metric}_{level:g}"
 
-    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
-        noise, sigma = training_noise(inputs, self.sigma, seed, first)
-        denoised = model(inputs + noise, sigma).float()
+    def noisy_batch(self, clean: Tensor, seed: int, first: int) -> tuple[Tensor, Tensor]:
+        """A training batch with its noise, and the level that the network is told."""
+        noise, sigma = training_noise(clean, self.sigma, seed, first)
+        return clean + noise, sigma
+
+    def noisy_test(self, clean: Tensor, level: float, index: int) -> tuple[Tensor, float | Tensor]:
+        """Test images with their noise, and the level that the network is told."""
+        return noisy_test_image(clean, level, index), level / EIGHT_BIT
+
+    def mean_level(self, level: float, clean: Sequence[Tensor]) -> float:
+        """Standard deviation of the noise over all images (C, H, W), in 8-bit units, from which filters start."""
+        return level
+
+    def described(self, level: float) -> str:
+        """The noise of a level in words."""
+        return f"Gaussian noise of σ = {level:g}/255"
+
+    def loss(self, model: Callable[..., Tensor], inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
+        denoised = model(*self.noisy_batch(inputs, seed, first)).float()
         if self.criterion == "mse":
             return F.mse_loss(denoised, targets)
         errors = (denoised - targets).square().flatten(1).mean(1)
         return 10 * torch.log10(errors + LEAST_ERROR).mean()
 
     def metrics(self) -> MetricCollection:
-        keys = [f"{metric}{place}" for place in range(len(self.test_sigma)) for metric in ("psnr", "ssim")]
+        keys = [f"{metric}{place}" for place in range(len(self.levels)) for metric in ("psnr", "ssim")]
         return MetricCollection({key: MeanMetric(nan_strategy="disable") for key in keys}, compute_groups=False)
 
     @torch.no_grad()
     def update(self, metrics: MetricCollection, model: nn.Module, inputs: Tensor, targets: Tensor, index: int) -> None:
-        for place, sigma in enumerate(self.test_sigma):
-            psnr, ssim = quality(model(noisy_test_image(inputs, sigma, index), sigma / EIGHT_BIT), targets)
+        for place, level in enumerate(self.levels):
+            psnr, ssim = quality(model(*self.noisy_test(inputs, level, index)), targets)
             metrics[f"psnr{place}"].update(psnr)
             metrics[f"ssim{place}"].update(ssim)
 
     def summary(self, metrics: MetricCollection) -> dict[str, float]:
         means = metrics.compute()
         return {
-            self._named(metric, sigma): float(means[f"{metric}{place}"])
-            for place, sigma in enumerate(self.test_sigma)
+            self._named(metric, level): float(means[f"{metric}{place}"])
+            for place, level in enumerate(self.levels)
             for metric in ("psnr", "ssim")
         }
 
@@ -100,18 +124,21 @@ class Denoising(Task):
         from pdeconv.viz.comparison import busiest_square
 
         folder.mkdir(parents=True, exist_ok=True)
-        sigma = self._shown_sigma
         images = []
         for name, clean, noisy, denoised in self._denoised(model, data, device, PICTURED):
             before, after = (float(quality(image[None], clean[None])[0]) for image in (noisy, denoised))
             labels = f"noisy, {before:.2f} dB", f"denoised, {after:.2f} dB"
             images.append(BeforeAfter(name, clean, noisy, denoised, *labels))
         paths = [folder / "before_after.png"]
-        before_after_figure(images, title=f"Gaussian noise of σ = {sigma:g}/255").savefig(paths[0])
+        before_after_figure(images, title=self.described(self._shown)).savefig(paths[0])
         if hasattr(model, "trajectory"):
             top, left, side = busiest_square(images[0].clean, 128)
             part = images[0].noisy[:, top : top + side, left : left + side]
-            trajectory = model.trajectory(part[None].to(device), sigma / EIGHT_BIT)  # pyright: ignore[reportCallIssue]
+            clean, _ = data.test.batch(torch.tensor([0]), 0)
+            _, told = self.noisy_test(clean.to(device), self._shown, 0)
+            if isinstance(told, Tensor) and told.ndim == 4:
+                told = told[..., top : top + side, left : left + side]
+            trajectory = model.trajectory(part[None].to(device), told)  # pyright: ignore[reportCallIssue]
             as_picture = all(state.shape[1] == data.channels for state in trajectory.states)
             paths.append(folder / "evolution.png")
             evolution_figure(
@@ -129,13 +156,14 @@ class Denoising(Task):
             return None
         from pdeconv.training.baselines import classical_filters
 
-        sigma = self._shown_sigma
         names, clean, noisy, denoised = zip(*self._denoised(model, data, device, COMPARED), strict=True)
         rows: dict[str, list[tuple[float, float]]] = {"noisy": _scores(noisy, clean)}
-        for name, scores in classical_filters(clean, noisy, sigma).items():
+        for name, scores in classical_filters(clean, noisy, self.mean_level(self._shown, clean)).items():
             rows[name] = [(score.psnr, score.ssim) for score in scores]
         rows["this model"] = _scores(denoised, clean)
-        return _table(rows, names, sigma, len(data.test))
+        title = f"PSNR in dB / SSIM, {self.described(self._shown)}"
+        caption = "each classical filter is tuned on every image for its best PSNR"
+        return comparison_table(rows, names, title, len(data.test), caption)
 
     def _denoised(
         self, model: nn.Module, data: Data, device: torch.device | str, count: int
@@ -143,8 +171,9 @@ class Denoising(Task):
         """(name, clean, noisy, denoised) of the first test images, each (C, H, W) on the CPU."""
         for index in range(min(count, len(data.test))):
             clean, _ = data.test.batch(torch.tensor([index]), 0)
-            noisy = noisy_test_image(clean, self._shown_sigma, index)
-            denoised = model(noisy.to(device), self._shown_sigma / EIGHT_BIT).float().cpu()
+            noisy, told = self.noisy_test(clean, self._shown, index)
+            told = told.to(device) if isinstance(told, Tensor) else told
+            denoised = model(noisy.to(device), told).float().cpu()
             name = data.test.names[index] if data.test.names else f"image {index + 1}"
             yield name, clean[0], noisy[0], denoised[0]
 
@@ -152,25 +181,3 @@ class Denoising(Task):
 def _scores(images: Sequence[Tensor], clean: Sequence[Tensor]) -> list[tuple[float, float]]:
     pairs = [quality(image[None], truth[None]) for image, truth in zip(images, clean, strict=True)]
     return [(float(psnr), float(ssim)) for psnr, ssim in pairs]
-
-
-def _table(rows: dict[str, list[tuple[float, float]]], names: Sequence[str], sigma: float, available: int) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    extent = f"the first {len(names)} of {available} test images" if available > len(names) else "the test images"
-    table = Table(
-        title=f"PSNR in dB / SSIM on {extent}, σ = {sigma:g}",
-        caption="each classical filter is tuned on every image for its best PSNR",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    own_columns = names if len(names) <= NAMED else ()
-    for heading in ("", *own_columns, "mean"):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    for name, scores in rows.items():
-        mean = tuple(sum(values) / len(scores) for values in zip(*scores, strict=True))
-        cells = [f"{psnr:.2f} / {ssim:.3f}" for psnr, ssim in (*scores[: len(own_columns)], mean)]
-        table.add_row(name, *cells, style="bold" if name == "this model" else "")
-    return table

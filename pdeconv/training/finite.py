@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pdeconv.training.config import TrainConfig
     from pdeconv.training.data import Source
+    from pdeconv.training.plan import Plan
     from pdeconv.training.tasks import Task
 
 
@@ -129,6 +130,7 @@ def report_non_finite(
     model: nn.Module,
     source: Source,
     batches: Batches,
+    plan: Plan,
     config: TrainConfig,
     accelerator: Accelerator,
 ) -> NoReturn:
@@ -154,7 +156,7 @@ def report_non_finite(
 
     def loss() -> Tensor:
         there = inputs.to(accelerator.device), targets.to(accelerator.device)
-        return task.loss(model, *there, seed=loss_seed, first=batches.first)
+        return task.loss(plan.at(step).part_of(model), *there, seed=loss_seed, first=batches.first)
 
     model.train()
     found = first_non_finite(accelerator.unwrap_model(model), loss)

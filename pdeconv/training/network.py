@@ -1,5 +1,6 @@
 """The network that a configuration names."""
 
+import inspect
 from collections.abc import Sequence
 
 from torch import nn
@@ -28,3 +29,21 @@ def build_network(config: ModelConfig, channels: int, classes: Sequence[str] | N
     if classes is None:
         return create_model(config.name, in_channels=channels, **config.options())
     return create_model(config.name, in_channels=channels, num_classes=len(classes), **config.options())
+
+
+def require_argument(name: str, argument: str, task: str) -> None:
+    """Refuse a registered model class whose ``forward`` does not take what a task gives it besides the image.
+
+    Raises:
+        PDEConvError: with the models that do.
+    """
+    from pdeconv.models import list_models
+    from pdeconv.models.registry import model_constructor
+
+    def takes(model: str) -> bool:
+        forward = getattr(model_constructor(model), "forward", None)  # a function that makes a model has none
+        return forward is None or argument in inspect.signature(forward).parameters
+
+    if name in list_models() and not takes(name):
+        fitting = ", ".join(model for model in list_models() if takes(model))
+        raise PDEConvError(f"model.name: {name} is not for {task}, as it takes no {argument}; take one of {fitting}")

@@ -41,17 +41,27 @@ def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
     """The learning rate of optimizer step ``step`` of ``total``, the first being 0. It has no state of its own.
 
     ``one_cycle`` rises from lr/25 and falls to nothing, both along half a cosine (Smith & Topin 2019, as in
-    ``torch.optim.lr_scheduler.OneCycleLR``, with the momentum left alone); the others rise linearly.
+    ``torch.optim.lr_scheduler.OneCycleLR``, with the momentum left alone); the others rise linearly. A final phase
+    stays at ``final_rate``·lr, to which the schedule falls in the steps before it.
     """
+    before = total - round(config.final_share * total)
+    floor = config.final_rate if before < total else 0.0
+    if step >= before:
+        return config.lr * floor
+    return config.lr * (floor + (1 - floor) * _scheduled(config, step, before))
+
+
+def _scheduled(config: OptimizerConfig, step: int, total: int) -> float:
+    """The share of the largest rate, 0 to 1, that the schedule itself takes."""
     share = config.warmup or (0.25 if config.schedule == "one_cycle" else 0.0)
     warmup = share * total
     if step < warmup:
         if config.schedule == "one_cycle":
-            return config.lr * (1 / 25 + (1 - 1 / 25) * _half_cosine(step / warmup))
-        return config.lr * min(1.0, (step + 1) / warmup)
+            return 1 / 25 + (1 - 1 / 25) * _half_cosine(step / warmup)
+        return min(1.0, (step + 1) / warmup)
     if config.schedule == "constant":
-        return config.lr
-    return config.lr * (1 - _half_cosine((step - warmup) / (total - warmup)))
+        return 1.0
+    return 1 - _half_cosine((step - warmup) / (total - warmup))
 
 
 def _half_cosine(share: float) -> float:

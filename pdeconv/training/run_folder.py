@@ -9,7 +9,7 @@ import yaml
 
 from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, step_folder, steps_present
-from pdeconv.training.config import TrainConfig
+from pdeconv.training.config import DataConfig, ModelConfig, TrainConfig
 from pdeconv.training.durable import replace_text
 
 CONFIG_BEING_WRITTEN = ".config.yaml.writing"
@@ -28,6 +28,7 @@ FREE_ON_RESUME = {
     "data.memory_gib",
     "data.workers",
     "denoising.compare",
+    "inpainting.compare",
 }
 """Keys that may differ between a run and its continuation: the weights do not depend on them."""
 FREE_ON_BRANCH = FREE_ON_RESUME | {
@@ -39,6 +40,9 @@ FREE_ON_BRANCH = FREE_ON_RESUME | {
     "optimizer.schedule",
     "optimizer.warmup",
     "optimizer.clip_norm",
+    "optimizer.final_share",
+    "optimizer.final_rate",
+    "optimizer.greedy",
 }
 """Keys that may differ in a run that branches off from a checkpoint of another."""
 
@@ -114,6 +118,8 @@ def _require_same(config: TrainConfig, saved: dict[str, Any], free: set[str]) ->
     if config.channels_last == "auto":  # was measured when the run began
         config.channels_last = saved["channels_last"]
     new, old = _flat(as_plain(config)), _flat(_plain(saved))
+    plainest = TrainConfig(config.task, ModelConfig(config.model.name), DataConfig(config.data.name), config.run)
+    old = _flat(as_plain(plainest)) | old  # a key that came later was at its default
     differing = [key for key in sorted(new | old) if key not in free and new.get(key) != old.get(key)]
     if not differing:
         return

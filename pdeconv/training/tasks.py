@@ -1,6 +1,8 @@
 """What a network learns: its loss, its metrics, its pictures."""
 
+import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from torchmetrics import MetricCollection
 from pdeconv.errors import PDEConvError
 from pdeconv.training.config import TrainConfig
 from pdeconv.training.data import Data
+from pdeconv.training.network import require_argument
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,11 +26,11 @@ class Task(ABC):
     """the metric that sums up the run; higher is better"""
 
     @abstractmethod
-    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
+    def loss(self, model: Callable[..., Tensor], inputs: Tensor, targets: Tensor, seed: int, first: int = 0) -> Tensor:
         """The mean loss over the local batch.
 
         Args:
-            model: the network.
+            model: the network, or its first stages, called as the network is.
             inputs: (B, C, H, W) of a training source.
             targets: what the source gives with them.
             seed: of this optimizer step.
@@ -75,7 +78,19 @@ def create_task(config: TrainConfig, data: Data) -> Task:
             raise PDEConvError(f"the data {config.data.name} has no classes, so it cannot be classified")
         settings = config.classification
         return Classification(data.classes, settings.label_smoothing, settings.mixup)
+    if config.task == "inpainting":
+        from pdeconv.training.inpainting import Inpainting
+
+        require_argument(config.model.name, "mask", config.task)
+        return Inpainting(**dataclasses.asdict(config.inpainting))
+    require_argument(config.model.name, "sigma", config.task)
     from pdeconv.training.denoising import Denoising
 
     settings = config.denoising
+    if settings.noise == "poisson_gaussian":
+        from pdeconv.training.camera_denoising import CameraDenoising
+
+        tested = settings.test_sigma
+        read = tested[0] if isinstance(tested, list) else tested
+        return CameraDenoising(settings.gain, settings.sigma, settings.test_gain, read, settings.compare, settings.loss)
     return Denoising(settings.sigma, settings.test_sigma, settings.compare, settings.loss)

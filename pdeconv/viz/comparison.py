@@ -1,4 +1,4 @@
-"""Denoising, before and after."""
+"""Denoising or inpainting, before and after."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ class BeforeAfter:
         denoised: what it made of it.
         noisy_label: written above the noisy picture, "noisy, 20.2 dB" say.
         denoised_label: written above the denoised picture.
+        result: written above the whole picture, after its name.
     """
 
     name: str
@@ -31,6 +32,7 @@ class BeforeAfter:
     denoised: Tensor
     noisy_label: str = "noisy"
     denoised_label: str = "denoised"
+    result: str = "denoised"
 
 
 @styled
@@ -53,7 +55,7 @@ def before_after_figure(images: Sequence[BeforeAfter], title: str = "", window: 
     for row, image in zip(grid, images, strict=True):
         top, left, size = busiest_square(image.clean, window)
         inside = (slice(None), slice(top, top + size), slice(left, left + size))
-        show_picture(row[0], as_pixels(image.denoised), f"{image.name}, denoised", smooth=True)
+        show_picture(row[0], as_pixels(image.denoised), f"{image.name}, {image.result}", smooth=True)
         row[0].add_patch(Rectangle((left - 0.5, top - 0.5), size, size, fill=False, edgecolor="white", linewidth=2.4))
         row[0].add_patch(Rectangle((left - 0.5, top - 0.5), size, size, fill=False, edgecolor=ACCENT, linewidth=1.2))
         show_picture(row[1], as_pixels(image.clean[inside]), "clean")

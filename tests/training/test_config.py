@@ -111,6 +111,6 @@ def test_help_has_a_line_for_every_option(capsys):
     assert "side of the learned kernels" in described and "null" in described
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_configuration_reads(path):
     assert parse_config(["--config", str(path)]).run == f"runs/{path.stem}"

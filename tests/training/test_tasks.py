@@ -26,14 +26,21 @@ from pdeconv.training.tasks import create_task
 class Blur(nn.Module):
     """A denoiser that evolves the image itself."""
 
-    def trajectory(self, u: Tensor) -> SimpleNamespace:
+    def trajectory(self, u: Tensor, sigma: object = None) -> SimpleNamespace:
         states = [u]
         for _ in range(4):
             states.append(F.avg_pool2d(F.pad(states[-1], (1, 1, 1, 1), mode="replicate"), 3, stride=1))
         return SimpleNamespace(times=torch.arange(5) / 4, states=tuple(states))
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: Tensor, sigma: object = None) -> Tensor:
         return self.trajectory(u).states[-1]
+
+
+class Same(nn.Module):
+    """A denoiser that leaves the image as it is."""
+
+    def forward(self, u: Tensor, sigma: object = None) -> Tensor:
+        return u
 
 
 class Linear(nn.Module):
@@ -77,10 +84,13 @@ def test_the_named_task_is_made(pictures: Data) -> None:
 
 def test_training_noise_depends_on_step_and_position_alone() -> None:
     clean = torch.zeros(6, 1, 32, 32)
-    noise = training_noise(clean, (25, 25), seed=3)
-    split = [training_noise(clean[:2], (25, 25), 3, 0), training_noise(clean[2:], (25, 25), 3, 2)]
-    assert torch.equal(noise, torch.cat(split))
-    assert not torch.equal(noise, training_noise(clean, (25, 25), seed=4))
+    noise, levels = training_noise(clean, (5, 45), seed=3)
+    split = [training_noise(clean[:2], (5, 45), 3, 0), training_noise(clean[2:], (5, 45), 3, 2)]
+    for whole, parts in zip((noise, levels), zip(*split, strict=True), strict=True):
+        assert torch.equal(whole, torch.cat(parts))
+    noise, levels = training_noise(clean, (25, 25), seed=3)
+    assert torch.equal(levels, torch.full((6,), 25 / 255))
+    assert not torch.equal(noise, training_noise(clean, (25, 25), seed=4)[0])
     assert len({sample.sum().item() for sample in noise}) == 6
     assert noise.std().item() == pytest.approx(25 / 255, rel=0.05) and abs(noise.mean().item()) < 0.005
     before = torch.get_rng_state()
@@ -89,7 +99,9 @@ def test_training_noise_depends_on_step_and_position_alone() -> None:
 
 
 def test_a_range_of_noise_levels_is_drawn_evenly() -> None:
-    levels = training_noise(torch.zeros(400, 1, 24, 24), (10, 50), seed=0).flatten(1).std(dim=1) * 255
+    noise, told = training_noise(torch.zeros(400, 1, 24, 24), (10, 50), seed=0)
+    levels = noise.flatten(1).std(dim=1) * 255
+    torch.testing.assert_close(levels, told * 255, rtol=0.15, atol=0.0)
     assert 9 < levels.min() < 12 and 48 < levels.max() < 54
     assert levels.mean().item() == pytest.approx(30, abs=2)
 
@@ -135,8 +147,8 @@ def test_quality_agrees_with_scikit_image() -> None:
 def test_denoising_loss_is_the_mean_squared_error(pictures: Data) -> None:
     clean, target = pictures.train.batch(torch.arange(8), 0)
     task = Denoising(25)
-    noise = training_noise(clean, (25, 25), 9, 4)
-    assert task.loss(nn.Identity(), clean, target, 9, 4).item() == pytest.approx(noise.square().mean().item(), rel=1e-5)
+    noise, _ = training_noise(clean, (25, 25), 9, 4)
+    assert task.loss(Same(), clean, target, 9, 4).item() == pytest.approx(noise.square().mean().item(), rel=1e-5)
     halves = [task.loss(Blur(), clean[part], target[part], 9, part.start) for part in (slice(0, 4), slice(4, 8))]
     assert torch.stack(halves).mean().item() == pytest.approx(task.loss(Blur(), clean, target, 9).item(), rel=1e-5)
 
@@ -225,7 +237,7 @@ def test_pictures_of_denoising(pictures: Data, tmp_path: Path) -> None:
     paths = task.pictures(Blur(), pictures, task.metrics(), tmp_path / "new", "cpu")
     assert [path.name for path in paths] == ["before_after.png", "evolution.png"]
     assert all(path.stat().st_size > 10_000 for path in paths)
-    paths = task.pictures(nn.Identity(), pictures, task.metrics(), tmp_path, "cpu")
+    paths = task.pictures(Same(), pictures, task.metrics(), tmp_path, "cpu")
     assert [path.name for path in paths] == ["before_after.png"]
 
 

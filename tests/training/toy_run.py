@@ -48,6 +48,23 @@ class ToyNet(nn.Module):
         return x + self.scale * self.last(self.drop(torch.relu(self.norm(self.first(x)))))
 
 
+class ToyStages(nn.Module):
+    """Two stages, and a tensor that both have a part of."""
+
+    stages = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(nn.Conv2d(1, 1, 3, padding=1) for _ in range(self.stages))
+        self.scale = nn.Parameter(torch.ones(self.stages))
+
+    def forward(self, x: Tensor, stages: int | None = None) -> Tensor:
+        for number, step in enumerate(self.steps[:stages], start=1):  # pyright: ignore
+            x = x.detach() if number == stages else x
+            x = x + self.scale[number - 1] * step(x)
+        return x
+
+
 @dataclass
 class ToySource:
     images: Tensor
@@ -109,6 +126,8 @@ def toy_data(config, task, seed):
 
 
 def toy_network(config, channels, classes):
+    if config.name == "toy_stages":
+        return ToyStages()
     return ToyNet(plain=config.name == "toy_plain")
 
 
