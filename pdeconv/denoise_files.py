@@ -75,7 +75,8 @@ def paired_paths(source: Path, output: str) -> list[tuple[Path, Path]]:
     """(input, output) for every picture.
 
     Raises:
-        PDEConvError: the input is not there, or holds no picture; or the output does not fit.
+        PDEConvError: the input is not there, or holds no picture; the output does not fit; or two pictures would be
+            written to one file, or one over another that is still to be read.
     """
     target = Path(output)
     if source.is_dir():
@@ -85,7 +86,7 @@ def paired_paths(source: Path, output: str) -> list[tuple[Path, Path]]:
         pictures = [path for path in list_images(source) if not (inside and _is_below(path, target))]
         if not pictures:
             raise PDEConvError(f"expected images in {source} beside those in {target}, found none")
-        return [(path, _writable(target / path.relative_to(source))) for path in pictures]
+        return _checked_apart([(path, _writable(target / path.relative_to(source))) for path in pictures])
     if not source.exists():
         raise PDEConvError(f"input: no file or folder at {str(source)!r}")
     if target.is_dir() or output.endswith(("/", "\\")):
@@ -96,6 +97,19 @@ def paired_paths(source: Path, output: str) -> list[tuple[Path, Path]]:
             f"a / at its end), got {output!r}"
         )
     return [(source, target)]
+
+
+def _checked_apart(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """``pairs``, no picture of which is written over another, or over the input of another."""
+    taken = {source.resolve(): source for source, _ in pairs}
+    for source, target in pairs:
+        other = taken.setdefault(target.resolve(), source)
+        if other != source:
+            raise PDEConvError(
+                f"{source} would be written to {target}, which is that of {other}: it needs a format of more colours, a "
+                ".png; rename one of them, or give another output folder"
+            )
+    return pairs
 
 
 def _is_below(path: Path, folder: Path) -> bool:

@@ -31,7 +31,7 @@ class Picture:
 
     Attributes:
         pixels: (H, W, 1 | 3), uint8, uint16 or floating point, as stored: not turned by the EXIF orientation.
-        opacity: (H, W, 1) of the same type, or None; the pixels are not multiplied by it.
+        opacity: (H, W, 1) of the same type, or None; the pixels are not multiplied by it, unless ``premultiplied``.
         format: "PNG", "JPEG", …, as Pillow names it.
     """
 
@@ -45,6 +45,20 @@ class Picture:
     png_chunks: list[Chunk] = field(default_factory=list)
     tiff_options: dict[str, Any] = field(default_factory=dict)
     pillow_options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def exif_to_write(self) -> bytes:
+        """The EXIF block, or one that says how to turn the picture, where another kind of tag said so."""
+        if self.exif or self.orientation == 1:
+            return self.exif
+        block = Image.Exif()
+        block[_ORIENTATION] = self.orientation
+        return block.tobytes()
+
+    @property
+    def premultiplied(self) -> bool:
+        """Whether the pixels are multiplied by the opacity, as a TIFF may say."""
+        return 1 in (self.tiff_options.get("extrasamples") or ())
 
     @property
     def peak(self) -> int:
@@ -205,9 +219,13 @@ def write_picture(path: Path, picture: Picture, pixels: NDArray) -> None:
         raise PDEConvError(
             f"cannot write {path}: {kind} holds no opacity, which the image has; use .png, .tif or .webp"
         )
+    if picture.premultiplied and kind != "TIFF":
+        raise PDEConvError(
+            f"cannot write {path}: the image is multiplied by its opacity, which {kind} cannot say; use .tif"
+        )
     if kind == "PNG":
         values = _with_bits(values, 16 if values.dtype.kind == "f" else 8 * values.dtype.itemsize)
-        chunks = picture.png_chunks or made_png_chunks(picture.exif, picture.profile, picture.dpi)
+        chunks = picture.png_chunks or made_png_chunks(picture.exif_to_write, picture.profile, picture.dpi)
         replace_file(path, lambda file: write_png(file, values, chunks))
     elif kind == "TIFF":
         options = picture.tiff_options or made_tiff_options(picture.profile, picture.dpi, picture.orientation)
@@ -224,12 +242,26 @@ def _write_by_pillow(file: BinaryIO, kind: str, picture: Picture, values: NDArra
         options = {"quality": JPEG_QUALITY, "subsampling": 0} | options
     elif kind == "WEBP":
         options = {"quality": JPEG_QUALITY, "exact": True} | options
-    options |= {"exif": picture.exif} if picture.exif else {}
+    exif = picture.exif_to_write
+    options |= {"exif": exif} if exif else {}
+    if kind in ("BMP", "PPM") and picture.orientation != 1:  # they cannot say how to turn the picture
+        values = _turned(values, picture.orientation)
     options |= {"icc_profile": picture.profile} if picture.profile else {}
     options |= {"dpi": picture.dpi} if picture.dpi else {}
     encoded = io.BytesIO()  # Pillow closes, seeks or truncates some files that it writes
     Image.fromarray(values[..., 0] if values.shape[2] == 1 else values).save(encoded, kind, **options)
     file.write(encoded.getbuffer())
+
+
+def _turned(values: NDArray, orientation: int) -> NDArray:
+    """Pixels turned upright, as an EXIF orientation of 2 to 8 asks."""
+    if orientation >= 5:
+        values = values.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return np.ascontiguousarray(values)
 
 
 def _with_bits(values: NDArray, bits: int) -> NDArray:

@@ -9,6 +9,7 @@ from pdeconv.errors import PDEConvError
 
 KEPT = (271, 272, 274, 315, 700, 33432, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
 """Make, model, orientation, artist, XMP, copyright, and what GeoTIFF says of the place."""
+_COLOURS, _OPACITY = (0, 1, 2, 3, 6), (1, 2)  # gray, gray inverted, RGB, palette, YCbCr; associated, or not
 _DESCRIPTION, _RESOLUTION, _UNIT, _SOFTWARE, _TIME, _PROFILE = 270, (282, 283), 296, 305, 306, 34675
 
 
@@ -16,7 +17,8 @@ def read_tiff_options(path: Path) -> dict[str, Any]:
     """What :func:`write_tiff` needs for a file like this one.
 
     Raises:
-        PDEConvError: it holds several pages, other than smaller copies of the first.
+        PDEConvError: it holds several pages, other than smaller copies of the first; colours that are neither gray nor
+            RGB; or a channel that is not said to be opacity.
     """
     import tifffile
 
@@ -25,12 +27,17 @@ def read_tiff_options(path: Path) -> dict[str, Any]:
         if pages > 1:
             raise PDEConvError(f"it holds {pages} pages; split it into files of one")
         page = file.pages.first
+        if page.photometric not in _COLOURS:
+            raise PDEConvError(f"its colours are {page.photometric.name}; convert it to RGB or gray first")
+        if any(extra not in _OPACITY for extra in page.extrasamples):
+            raise PDEConvError("it has a channel that is neither colour nor opacity; leave it out, or call it opacity")
         tags = {tag.code: tag for tag in page.tags}
         value = {code: tag.value for code, tag in tags.items()}
         options: dict[str, Any] = {
             "compression": None if page.compression == 1 else "zlib",
             "description": _as_bytes(value.get(_DESCRIPTION)),
             "software": _as_bytes(value.get(_SOFTWARE)) or False,
+            "extrasamples": page.extrasamples or None,  # pixels that were multiplied by their opacity stay so
             "iccprofile": value.get(_PROFILE),
             "extratags": [
                 (code, tags[code].dtype, tags[code].count, tags[code].value, True) for code in KEPT if code in tags
@@ -59,14 +66,14 @@ def write_tiff(file: BinaryIO, pixels: NDArray, options: dict[str, Any]) -> None
     import tifffile
 
     channels = pixels.shape[2]
+    extrasamples = options.get("extrasamples") or ["unassalpha"] if channels in (2, 4) else None
     tifffile.imwrite(
         file,
         pixels if channels > 1 else pixels[..., 0],
         photometric="rgb" if channels > 2 else "minisblack",
         planarconfig="contig" if channels > 1 else None,
-        extrasamples=["unassalpha"] if channels in (2, 4) else None,
         metadata=None,
-        **options,
+        **options | {"extrasamples": extrasamples},
     )
 
 
