@@ -33,7 +33,7 @@ from pdeconv.training.finite import FiniteGuard, report_non_finite, require_resu
 from pdeconv.training.interrupt import InterruptError, noted_interrupts
 from pdeconv.training.memory_layout import with_layout
 from pdeconv.training.metrics_log import MetricsLog, read_metrics
-from pdeconv.training.network import build_network
+from pdeconv.training.network import begin_with, build_network
 from pdeconv.training.optimization import WeightAverage, build_optimizer
 from pdeconv.training.plan import plan_of
 from pdeconv.training.progress import Display
@@ -78,6 +78,8 @@ def train(config: TrainConfig) -> int:
     plan = plan_of(network, config.optimizer, total)
     task = create_task(config, data)
     config, notes = with_layout(config, network, task, data.train, batches, accelerator)
+    if checkpoint is None and config.begin_with is not None:
+        notes.append(begin_with(network, config.begin_with, data.channels))
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if processes > 1 and device.type == "cuda":

@@ -106,8 +106,8 @@ def _checked_apart(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
         other = taken.setdefault(target.resolve(), source)
         if other != source:
             raise PDEConvError(
-                f"{source} would be written to {target}, which is that of {other}: it needs a format of more colours, a "
-                ".png; rename one of them, or give another output folder"
+                f"{source} would be written to {target}, which is that of {other}: it needs a format of more colours, "
+                "a .png; rename one of them, or give another output folder"
             )
     return pairs
 

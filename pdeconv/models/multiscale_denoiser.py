@@ -29,6 +29,9 @@ class MultiscaleDenoiser(Denoiser):
     sees g in the responses |Ku| of its own grid and of all others: downwards through the grids, and up again. Each grid
     then takes an Euler step of dt = 1.
 
+    A further cycle starts again from the noisy image, and sees g in the responses of what the cycle before made of it,
+    too: the lagged diffusivity, by which nonlinear diffusion is solved as a sequence of linear ones.
+
     Whatever the weights, g is in (0, 1), ‖R‖ = 1 and ‖K‖² ≤ 2, so that 1 is the limit of each step, and the image never
     leaves the energy ball around its mean: ‖û − μ‖ ≤ ‖f − μ‖ (of an image whose sides are no multiples of 2^depth, that
     of the image mirrored up to there). A constant image stays as it is.
@@ -38,9 +41,9 @@ class MultiscaleDenoiser(Denoiser):
 
     Args:
         in_channels: 1 for gray, 3 for colour.
-        channels: Features of the network that sees g.
+        channels: Features of the network that sees g: of every cycle, or a number for each.
         depth: Number of grids.
-        steps: Number of cycles, each with its own weights.
+        steps: Number of cycles, each with its own weights and K.
         kernel_size: Width of the windows in cells, 2 (mod 4): 6, 10, … They are 2 cells apart.
         expansion: Width within a block of the network, in multiples of ``channels``.
 
@@ -50,6 +53,8 @@ class MultiscaleDenoiser(Denoiser):
         R. R. Coifman, D. L. Donoho. Translation-invariant de-noising. Wavelets and Statistics, 1995.
         S. Mohan et al. Robust and interpretable blind image denoising via bias-free convolutional neural networks.
         ICLR 2020 (denoisers act as linear filters with gains in [0, 1] that adapt to the image).
+        C. R. Vogel, M. E. Oman. Iterative methods for total variation denoising. SIAM J. Sci. Comput. 17(1), 1996
+        (lagged diffusivity).
         W. L. Briggs, V. E. Henson, S. F. McCormick. A multigrid tutorial. SIAM, 2000.
 
     Example:
@@ -66,23 +71,34 @@ class MultiscaleDenoiser(Denoiser):
     def __init__(
         self,
         in_channels: int = 1,
-        channels: int = 20,
+        channels: int | Sequence[int] = 20,
         depth: int = 3,
         steps: int = 1,
         kernel_size: int = 6,
         expansion: int = 2,
     ) -> None:
         super().__init__()
-        sizes = dict(in_channels=in_channels, channels=channels, depth=depth, steps=steps, expansion=expansion)
+        widths = list(channels) if isinstance(channels, Sequence) else [channels] * max(steps, 1)
+        sizes = dict(in_channels=in_channels, depth=depth, steps=steps, expansion=expansion)
         for option, value in sizes.items():
             checked_count("multiscale_denoiser", option, value)
+        for width in widths:
+            checked_count("multiscale_denoiser", "channels", width)
+        if len(widths) != steps:
+            raise PDEConvError(
+                f"multiscale_denoiser needs one number of channels, or one for each of its steps={steps} cycles, "
+                f"but got {len(widths)}."
+            )
         if checked_count("multiscale_denoiser", "kernel_size", kernel_size) % 4 != 2:
             raise PDEConvError(
                 f"multiscale_denoiser needs a kernel_size of 2, 6, 10, … (2 mod 4), but got {kernel_size}."
             )
         self.in_channels, self.stages = in_channels, steps
         self.multiple = 2**depth
-        self.cycles = nn.ModuleList(Cycle(in_channels, channels, depth, kernel_size, expansion) for _ in range(steps))
+        self.cycles = nn.ModuleList(
+            Cycle(in_channels, width, depth, kernel_size, expansion, again=number > 0)
+            for number, width in enumerate(widths)
+        )
         # On each grid, in windows: K and two blocks to see g, K and Kᵀ to act; and the coarsest grid's cells.
         self.radius = steps * (sum(2 * 2**grid * (3 * (kernel_size // 4) + 2) for grid in range(depth)) + self.multiple)
 
@@ -97,7 +113,8 @@ class MultiscaleDenoiser(Denoiser):
             log_level = F.avg_pool2d(log_level, 2)
         states = [v]
         for number, cycle in enumerate(list(self.cycles)[:stages], start=1):
-            states.append(cycle(states[-1].detach() if number == stages else states[-1], log_level))
+            estimate = states[-1].detach() if number == stages else states[-1]
+            states.append(cycle(v, log_level, None if number == 1 else estimate))
         return states
 
 
@@ -113,10 +130,18 @@ def multiscale_denoiser_large(in_channels: int = 1) -> MultiscaleDenoiser:
     return MultiscaleDenoiser(in_channels, channels=56)
 
 
-class Cycle(nn.Module):
-    """One step on each grid, from the coarsest to the finest."""
+@register_model("multiscale_denoiser_twice")
+def multiscale_denoiser_twice(in_channels: int = 1) -> MultiscaleDenoiser:
+    """97 thousand parameters (gray): the cycle of the small one, and a wide one that looks at its result."""
+    return MultiscaleDenoiser(in_channels, channels=(20, 48), steps=2)
 
-    def __init__(self, in_channels: int, channels: int, depth: int, kernel_size: int, expansion: int) -> None:
+
+class Cycle(nn.Module):
+    """One step on each grid, from the coarsest to the finest; ``again``, with an estimate of the result."""
+
+    def __init__(
+        self, in_channels: int, channels: int, depth: int, kernel_size: int, expansion: int, again: bool
+    ) -> None:
         super().__init__()
         cosines = F.pixel_unshuffle(cosine_filters(kernel_size, in_channels), 2)
         width = kernel_size // 2
@@ -126,26 +151,31 @@ class Cycle(nn.Module):
         )
         with torch.no_grad():
             self.filters.weight.copy_(cosines)
-        self.grids = nn.ModuleList(Diffusivity(len(cosines), channels, expansion) for _ in range(depth))
+        self.grids = nn.ModuleList(Diffusivity(len(cosines), channels, expansion, again) for _ in range(depth))
 
-    def forward(self, u: Tensor, log_level: Tensor) -> Tensor:
+    def forward(self, u: Tensor, log_level: Tensor, estimate: Tensor | None = None) -> Tensor:
         kernel = self.filters.kernel
         levels = [log_level]
         seen: list[Tensor] = []
-        coarse = u
+        coarse, known = u, estimate
+        estimates: list[Tensor | None] = []
         grids = cast("list[Diffusivity]", list(self.grids))
         for place, grid in enumerate(grids):
             if place:
                 coarse = restrict(coarse)
+                known = None if known is None else restrict(known)
                 levels.append(levels[-1] if log_level.shape[2:] == (1, 1) else F.avg_pool2d(levels[-1], 2))
-            seen.append(grid.down(self._responses(coarse, kernel), seen[-1] if seen else None, levels[-1]))
+            z, y = self._responses(coarse, kernel), None if known is None else self._responses(known, kernel)
+            estimates.append(y)
+            seen.append(grid.down(z if y is None else torch.cat((z, y), 1), seen[-1] if seen else None, levels[-1]))
         above = None
         for place in reversed(range(len(grids))):
             coarse = u
             for _ in range(place):
                 coarse = restrict(coarse)
             z = self._responses(coarse, kernel)
-            above, g = grids[place].up(z, seen[place], above, levels[place])
+            y = estimates[place]
+            above, g = grids[place].up(z if y is None else y, seen[place], above, levels[place])
             flow = F.pixel_shuffle(transpose(g * z, kernel.to(z.dtype), self.filters.grid), 2)
             for _ in range(place):
                 flow = prolongate(flow)
@@ -161,11 +191,14 @@ class Cycle(nn.Module):
 
 
 class Diffusivity(nn.Module):
-    """The part of one grid in the network that sees g: sigmoid(what the features say − contrast·|z|)."""
+    """The part of one grid in the network that sees g: sigmoid(what the features say − contrast·|z|).
 
-    def __init__(self, filters: int, channels: int, expansion: int) -> None:
+    z are the responses of the image; ``again``, those of the estimate, and the features see both.
+    """
+
+    def __init__(self, filters: int, channels: int, expansion: int, again: bool) -> None:
         super().__init__()
-        self.lift = nn.Conv2d(filters, channels, 1)
+        self.lift = nn.Conv2d(2 * filters if again else filters, channels, 1)
         self.lift_slope = nn.Parameter(torch.zeros(channels))
         self.before = Mixing(channels, expansion)
         self.after = Mixing(channels, expansion)
@@ -174,7 +207,7 @@ class Diffusivity(nn.Module):
         self.contrast = nn.Parameter(torch.full((filters,), 1.5))
         # At first g falls from 1 to 0 where the response passes eight times the noise, and learns from there.
         nn.init.normal_(self.head.weight, std=1e-3)
-        nn.init.constant_(self.head.bias, 4.0)  # pyright: ignore[reportArgumentType]
+        nn.init.constant_(self.head.bias, 1.0 if again else 4.0)  # pyright: ignore[reportArgumentType]
 
     def down(self, z: Tensor, finer: Tensor | None, log_level: Tensor) -> Tensor:
         """Features of this grid, from its responses and the features of the next finer one."""

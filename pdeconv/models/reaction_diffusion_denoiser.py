@@ -24,10 +24,10 @@ from pdeconv.terms import SymmetricConvolution
 class ReactionDiffusionDenoiser(Denoiser):
     """Denoises by a few steps of u_t = −Kₜᵀφₜ(Kₜu) + sₜ(f − u), f the noisy image.
 
-    Each step, a stage that can be trained alone, has its own kernels and influence functions. It is Lie splitting: one Euler step of the
-    diffusion at its stability limit, then the exact flow of the reaction towards the data, u ← u + wₜ(f − u),
-    wₜ ∈ (0, 1). Both keep the energy ball ‖u‖ ≤ ‖f‖ (around the mean) whatever the weights, ‖·‖ being that of the
-    image mirrored at its border: fewer windows see the outermost cells, so noise would stay there.
+    Each step, a stage that can be trained alone, has its own kernels and influence functions. It is Lie splitting: one
+    Euler step of the diffusion at its stability limit, then the exact flow of the reaction towards the data,
+    u ← u + wₜ(f − u), wₜ ∈ (0, 1). Both keep the energy ball ‖u‖ ≤ ‖f‖ (around the mean) whatever the weights, ‖·‖
+    being that of the image mirrored at its border: fewer windows see the outermost cells, so noise would stay there.
 
     At initialisation the kernels are the discrete cosine basis without its constant, a tight frame, and the influence
     functions shrink what is small beside the noise: translation-invariant cosine shrinkage. Training starts there.

@@ -198,6 +198,9 @@ class TrainConfig:
     data: DataConfig
     run: str
     """folder of the run; an existing one is never overwritten"""
+    begin_with: str | None = None
+    """weights to begin with, in all parts of the network that they have: the folder of a run, or of a checkpoint; or a
+    model whose weights come with pdeconv"""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     classification: ClassificationConfig = field(default_factory=ClassificationConfig)
     denoising: DenoisingConfig = field(default_factory=DenoisingConfig)
