@@ -6,6 +6,7 @@ python evaluate.py runs/NAME --image photo.jpg --add_noise 25
 python evaluate.py runs/NAME --image photo.jpg --mask known.png
 """
 
+import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from pdeconv.training.evaluation import evaluate
 from pdeconv.training.image_files import read_image, write_image
 from pdeconv.training.image_quality import quality
 from pdeconv.training.network import build_network
-from pdeconv.training.noise import noisy_test_image
+from pdeconv.training.noise import EIGHT_BIT, noisy_test_image
 from pdeconv.training.progress import Display, table
 from pdeconv.training.tasks import create_task
 
@@ -121,7 +122,9 @@ def denoise(
     name, output = Path(settings.image or "").stem, Path(settings.output)
     given = read_image(settings.image or "", config.data.color)
     noisy = given if settings.add_noise is None else noisy_test_image(given[None], settings.add_noise, index=0)[0]
-    denoised = network(noisy[None].to(device))[0].float().cpu()
+    takes_level = "sigma" in inspect.signature(type(network).forward).parameters
+    told = {} if settings.add_noise is None or not takes_level else {"sigma": settings.add_noise / EIGHT_BIT}
+    denoised = network(noisy[None].to(device), **told)[0].float().cpu()
     pictures = {f"{name}_denoised.png": denoised, f"{name}_before_after.png": torch.cat((noisy, denoised), dim=-1)}
     if settings.add_noise is not None:
         before, after = (float(quality(image[None], given[None])[0]) for image in (noisy, denoised))

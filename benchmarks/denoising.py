@@ -7,13 +7,19 @@ and σ alone; the mean PSNR over the pictures of a set. The networks that come w
 classical filters, all on the same noisy pictures. Networks and BM3D are told σ. Total variation, non-local means and
 wavelets (scikit-image) choose the strength that is best for each picture, by looking at the clean one, on the first
 ``--tuned`` pictures of a set only: they are slow. Multiply-adds are those of convolutions and products, for a pixel.
-Time is that of one picture of 1024 x 1024 in float32, the median of ``--repeats``, on a machine that is otherwise idle.
+Time is that of one picture of 1024 x 1024 in float32, the median of ``--repeats``, on a machine that is otherwise idle;
+that of the tuned filters is for one strength.
 
-Figures are kept in ``--results`` as they come: an interrupted run goes on where it stopped.
+Figures are kept in ``--results`` as they come, with the weights and the pictures that they are of: an interrupted run
+goes on where it stopped, and new weights are measured anew.
+
+BM3D is the package ``bm3d`` (extra ``benchmark``), if it is installed; its licence is for research and not-for-profit use.
 """
 
 import argparse
 import fnmatch
+import hashlib
+import importlib.util
 import json
 import statistics
 import time
@@ -26,7 +32,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pdeconv import create_model, list_pretrained
-from pdeconv.training.baselines import classical_filters
+from pdeconv.training.baselines import classical_filter, classical_filters
 from pdeconv.training.checkpoint import find_checkpoint
 from pdeconv.training.config import restored_config
 from pdeconv.training.image_files import list_images, read_image
@@ -46,11 +52,23 @@ class Method:
     apply: Callable[[Tensor, float], Tensor]
     network: nn.Module | None = None
 
+    @property
+    def weights(self) -> str:
+        """A digest of the weights, which figures depend on."""
+        digest = hashlib.sha256()
+        for value in self.network.state_dict().values() if self.network is not None else ():
+            digest.update(value.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12] if self.network is not None else ""
+
 
 def networks(runs: dict[str, str]) -> Iterator[Method]:
     for name, channels in list_pretrained():
         if channels == 1:
-            yield of_network(name, create_model(name, pretrained=True, in_channels=1))
+            model = create_model(name, pretrained=True, in_channels=1)
+            yield of_network(name, model)
+            yield Method(
+                f"{name}, mean of 8 symmetries", lambda noisy, sigma, m=model: symmetrised(m, noisy, sigma), model
+            )
     for name, folder in runs.items():
         checkpoint = find_checkpoint(Path(folder))
         config = restored_config(checkpoint.training["config"])
@@ -64,8 +82,18 @@ def of_network(name: str, network: nn.Module) -> Method:
     return Method(name, lambda noisy, sigma: network(noisy, sigma / EIGHT_BIT), network)
 
 
+def symmetrised(network: nn.Module, noisy: Tensor, sigma: float) -> Tensor:
+    """The mean of what a network makes of the image's eight turns and flips, each turned back (Timofte et al. 2016)."""
+    mean = torch.zeros_like(noisy)
+    for turns in range(4):
+        turned = noisy.rot90(turns, (2, 3))
+        mean += network(turned, sigma / EIGHT_BIT).rot90(-turns, (2, 3)) / 8
+        mean += network(turned.flip(3), sigma / EIGHT_BIT).flip(3).rot90(-turns, (2, 3)) / 8
+    return mean
+
+
 def bm3d_method() -> Method:
-    import bm3d
+    import bm3d  # pyright: ignore[reportMissingImports]
 
     def apply(noisy: Tensor, sigma: float) -> Tensor:
         return torch.from_numpy(bm3d.bm3d(noisy[0, 0].numpy(), sigma / EIGHT_BIT))[None, None].to(noisy)
@@ -91,6 +119,13 @@ def tuned_psnr(clean: list[Tensor], sigma: float) -> dict[str, float]:
     return {name: statistics.mean(score.psnr for score in scores) for name, scores in found.items()}
 
 
+def seconds_of_classical(name: str) -> float:
+    noisy = noisy_test_image(torch.rand(1, 1, 1024, 1024, generator=torch.manual_seed(0)), 25, 0)[0]
+    start = time.perf_counter()
+    classical_filter(name, noisy, 25)
+    return (time.perf_counter() - start) / 1.048576
+
+
 def seconds_a_megapixel(method: Method, repeats: int) -> float:
     noisy = noisy_test_image(torch.rand(1, 1, 1024, 1024, generator=torch.manual_seed(0)), 25, 0)
     took = []
@@ -110,23 +145,43 @@ def multiply_adds_a_pixel(network: nn.Module) -> float:
 
 
 class Results:
-    """Figures by name, one JSON object a line: kept as they come."""
+    """Figures by method and name, one JSON object a line: kept as they come, with what they are figures of."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.rows = path, {}
+        self.path, self.rows, self.of = path, {}, {}
         for line in path.read_text().splitlines() if path.exists() else ():
             row = json.loads(line)
-            self.rows.setdefault(row["method"], {})[row["figure"]] = row["value"]
+            self._put(row["method"], row["figure"], row["value"], row["of"])
 
-    def want(self, method: str, figure: str, measure: Callable[[], float]) -> None:
-        if figure not in self.rows.setdefault(method, {}):
-            self.keep(method, figure, measure())
+    def lacks(self, method: str, figure: str, of: str) -> bool:
+        return self.of.get((method, figure)) != of
 
-    def keep(self, method: str, figure: str, value: float) -> None:
-        self.rows.setdefault(method, {})[figure] = value
+    def want(self, method: str, figure: str, of: str, measure: Callable[[], float]) -> None:
+        if self.lacks(method, figure, of):
+            self.keep(method, figure, measure(), of)
+
+    def keep(self, method: str, figure: str, value: float, of: str) -> None:
+        self._put(method, figure, value, of)
         with self.path.open("a") as file:
-            file.write(json.dumps({"method": method, "figure": figure, "value": value}) + "\n")
-        print(f"{method:28} {figure:16} {value:.4g}", flush=True)
+            file.write(json.dumps({"method": method, "figure": figure, "value": value, "of": of}) + "\n")
+        print(f"{method:52} {figure:16} {value:.4g}", flush=True)
+
+    def _put(self, method: str, figure: str, value: float, of: str) -> None:
+        self.rows.setdefault(method, {})[figure] = value
+        self.of[method, figure] = of
+
+
+def measure_tuned(sets: dict[str, list[Tensor]], count: int, timed: bool, results: Results) -> None:
+    """The classical filters on the first so many pictures of each set, which their rows name."""
+    rows = {method: f"{method}, best strength, first {count}" for method in CLASSICAL}
+    for place, clean in sets.items():
+        for sigma in SIGMAS:
+            figure, of = f"{place} {sigma}", f"{min(count, len(clean))} pictures"
+            if any(results.lacks(row, figure, of) for row in rows.values()):
+                for method, value in tuned_psnr(clean[:count], sigma).items():
+                    results.keep(rows[method], figure, value, of)
+    for method, row in rows.items() if timed else ():
+        results.want(row, "time", "", lambda m=method: seconds_of_classical(m))
 
 
 def markdown(rows: dict[str, dict[str, float]], sets: list[str]) -> str:
@@ -152,6 +207,7 @@ def draw(rows: dict[str, dict[str, float]], path: Path) -> None:
     for name, row in rows.items():
         if "time" not in row or "BSD68 25" not in row:
             continue
+        name = name.replace("multiscale_denoiser_", "multiscale ").replace(", mean", ",\nmean")
         network = "parameters" in row
         color = "#1769aa" if network else "#777777"
         axes.plot(row["time"], row["BSD68 25"], "o" if network else "s", color=color)
@@ -177,24 +233,26 @@ def main() -> None:
     options = parser.parse_args()
     sets = {"BSD68": images_of(options.bsd68)} | ({"Set12": images_of(options.set12)} if options.set12 else {})
     results = Results(Path(options.results))
-    methods = [*networks(dict(run.split("=", 1) for run in options.run)), bm3d_method()]
+    methods = [*networks(dict(run.split("=", 1) for run in options.run))]
+    if importlib.util.find_spec("bm3d"):
+        methods.append(bm3d_method())
     for method in methods:
         if not fnmatch.fnmatch(method.name, options.only):
             continue
+        name, of = method.name, method.weights
         if (network := method.network) is not None:
-            results.want(method.name, "parameters", lambda n=network: sum(p.numel() for p in n.parameters()))
-            results.want(method.name, "multiply-adds", lambda n=network: multiply_adds_a_pixel(n))
+            passes = 8 if "symmetries" in name else 1
+            results.want(name, "parameters", of, lambda n=network: sum(p.numel() for p in n.parameters()))
+            results.want(name, "multiply-adds", of, lambda n=network, p=passes: p * multiply_adds_a_pixel(n))
         if options.repeats:
             repeats = options.repeats if network is not None else 1
-            results.want(method.name, "time", lambda m=method, r=repeats: seconds_a_megapixel(m, r))
-        for name, clean in sets.items():
+            results.want(name, "time", of, lambda m=method, r=repeats: seconds_a_megapixel(m, r))
+        for place, clean in sets.items():
             for sigma in SIGMAS:
-                results.want(method.name, f"{name} {sigma}", lambda m=method, c=clean, s=sigma: mean_psnr(m, c, s))
-    for name, clean in sets.items() if options.tuned else ():
-        for sigma in SIGMAS:
-            if not all(f"{name} {sigma}" in results.rows.get(method, {}) for method in CLASSICAL):
-                for method, value in tuned_psnr(clean[: options.tuned], sigma).items():
-                    results.keep(method, f"{name} {sigma}", value)
+                pictures = f"{of} {len(clean)} pictures".strip()
+                results.want(name, f"{place} {sigma}", pictures, lambda m=method, c=clean, s=sigma: mean_psnr(m, c, s))
+    if options.tuned:
+        measure_tuned(sets, options.tuned, bool(options.repeats), results)
     print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}\n\n{markdown(results.rows, list(sets))}")
     if options.picture:
         draw(results.rows, Path(options.picture))

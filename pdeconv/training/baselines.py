@@ -47,6 +47,12 @@ def classical_filters(clean: Sequence[Tensor], noisy: Sequence[Tensor], sigma: f
         return {name: [task.result() for task in scores] for name, scores in tasks.items()}
 
 
+def classical_filter(name: str, noisy: Tensor, sigma: float) -> Tensor:
+    """One of them with a strength in the middle of those tried: (C, H, W) in, the same out; σ in 8-bit units."""
+    variants, strengths = _SEARCHES[name]
+    return _filtered(variants[-1], strengths[len(strengths) // 2], noisy, sigma / 255.0)
+
+
 def _channel_axis(image: NDArray) -> int | None:
     return -1 if image.ndim == 3 else None
 
@@ -115,15 +121,11 @@ def _climb(
     filter_: Filter, strengths: tuple[float, ...], noisy: Tensor, clean: Tensor, level: float
 ) -> tuple[float, Tensor]:
     """The best of a row of strengths, climbing from the middle, as PSNR has a single peak along the row."""
-    image = noisy.permute(1, 2, 0).numpy().astype(np.float64)
-    image = image[..., 0] if image.shape[2] == 1 else image
     tried: dict[int, tuple[float, Tensor]] = {}
 
     def score(position: int) -> tuple[float, Tensor]:
         if position not in tried:
-            values = filter_(image, level, strengths[position])
-            estimate = torch.from_numpy(np.ascontiguousarray(values)).float()
-            estimate = estimate[None] if estimate.ndim == 2 else estimate.permute(2, 0, 1)
+            estimate = _filtered(filter_, strengths[position], noisy, level)
             tried[position] = (float(peak_signal_to_noise(estimate[None], clean[None])), estimate)
         return tried[position]
 
@@ -132,3 +134,10 @@ def _climb(
         while 0 <= best + direction < len(strengths) and score(best + direction)[0] > score(best)[0]:
             best += direction
     return score(best)
+
+
+def _filtered(filter_: Filter, strength: float, noisy: Tensor, level: float) -> Tensor:
+    image = noisy.permute(1, 2, 0).numpy().astype(np.float64)
+    values = filter_(image[..., 0] if image.shape[2] == 1 else image, level, strength)
+    estimate = torch.from_numpy(np.ascontiguousarray(values)).float()
+    return estimate[None] if estimate.ndim == 2 else estimate.permute(2, 0, 1)

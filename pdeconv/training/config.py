@@ -29,7 +29,7 @@ class ModelConfig:
     expansion: int | None = None
     """width within a block, in multiples of the network's"""
 
-    def options(self) -> dict[str, int]:
+    def options(self) -> dict[str, Any]:
         """The options that were given."""
         given = {option.name: getattr(self, option.name) for option in fields(self) if option.name != "name"}
         return {name: value for name, value in given.items() if value is not None}

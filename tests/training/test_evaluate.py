@@ -41,6 +41,21 @@ def test_a_picture_is_denoised(run, toy, tmp_path, capsys):
     }
 
 
+def test_a_denoiser_is_told_the_noise_that_was_added(run, monkeypatch, tmp_path):
+    class Told(ToyNet):
+        def forward(self, x, sigma=None):
+            told.append(sigma)
+            return super().forward(x)
+
+    told = []
+    monkeypatch.setattr(evaluate, "build_network", lambda config, channels, classes: Told())
+    write_image(tmp_path / "cat.png", torch.rand(1, 9, 13))
+    arguments = [str(run), "--image", str(tmp_path / "cat.png"), "--output", str(tmp_path / "out")]
+    assert evaluate.main([*arguments, "--add_noise", "25"]) == 0
+    assert evaluate.main(arguments) == 0
+    assert told == [25 / 255, None]
+
+
 def test_the_checkpoint_may_be_named_in_three_ways(run):
     for path in (run, run / "checkpoints", run / "checkpoints" / "best"):
         assert evaluate.find_checkpoint(path).step == read_checkpoint(run / "checkpoints" / "best").step

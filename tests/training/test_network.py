@@ -1,0 +1,51 @@
+"""The network of a configuration, and the weights that it begins with."""
+
+import pytest
+import torch
+from toy_run import run_toy
+
+from pdeconv import PDEConvError, create_model
+from pdeconv.training.checkpoint import read_checkpoint
+from pdeconv.training.config import ModelConfig
+from pdeconv.training.network import begin_with, build_network
+
+
+def test_begins_with_weights_that_come_with_the_package():
+    network = create_model("multiscale_denoiser", channels=20, steps=2)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    note = begin_with(network, "multiscale_denoiser_small", channels=1)
+    known = create_model("multiscale_denoiser_small", pretrained=True).state_dict()
+    assert note == f"begins with {len(known)} of its {len(before)} weights from multiscale_denoiser_small"
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, known.get(key, before[key])), key
+
+
+def test_a_weight_of_another_shape_keeps_its_start():
+    network = create_model("multiscale_denoiser", channels=8)
+    start = network.get_parameter("cycles.0.grids.0.lift.weight").clone()
+    begin_with(network, "multiscale_denoiser_small", channels=1)
+    known = create_model("multiscale_denoiser_small", pretrained=True)
+    assert torch.equal(network.get_parameter("cycles.0.grids.0.lift.weight"), start)
+    assert torch.equal(network.get_parameter("cycles.0.filters.weight"), known.get_parameter("cycles.0.filters.weight"))
+
+
+def test_slips():
+    with pytest.raises(PDEConvError, match="no weight of 'multiscale_denoiser_small' has the name"):
+        begin_with(create_model("adr_denoiser"), "multiscale_denoiser_small", channels=1)
+    with pytest.raises(PDEConvError, match="no checkpoint at 'multiscale_denoiser_smal'"):
+        begin_with(create_model("adr_denoiser"), "multiscale_denoiser_smal", channels=1)
+    with pytest.raises(PDEConvError, match=r"unknown model\.name 'adr_denoisr'"):
+        build_network(ModelConfig("adr_denoisr"), 1, None)
+
+
+def test_a_run_begins_with_another(tmp_path):
+    """With no step to speak of it ends with the weights of the other."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run_toy(first, "--epochs", "1").status == 0
+    given = ("--epochs", "1", "--seed", "7", "--optimizer.lr", "1e-9", "--begin_with", str(first))
+    run = run_toy(second, *given)
+    assert run.status == 0, run
+    known, found = (read_checkpoint(folder / "checkpoints" / "best") for folder in (first, second))
+    for key, value in found.weights.items():
+        if "norm.running" not in key and "num_batches" not in key:
+            assert torch.allclose(value, known.weights[key], atol=1e-6), key
