@@ -13,7 +13,8 @@ that of the tuned filters is for one strength.
 Figures are kept in ``--results`` as they come, with the weights and the pictures that they are of: an interrupted run
 goes on where it stopped, and new weights are measured anew.
 
-BM3D is the package ``bm3d`` (extra ``benchmark``), if it is installed; its licence is for research and not-for-profit use.
+BM3D is the package ``bm3d`` (extra ``benchmark``), if it is installed; its licence allows research and not-for-profit
+use only.
 """
 
 import argparse

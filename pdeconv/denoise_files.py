@@ -4,6 +4,8 @@ python -m pdeconv denoise noisy.png clean.png
 python -m pdeconv denoise pictures/ cleaned/ --sigma 15
 """
 
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
@@ -57,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
     usage = "INPUT OUTPUT [--sigma S] [--KEY VALUE ...]"
     settings = parse(DenoiseConfig, argv, PROGRAM, usage, str(__doc__).splitlines()[0], positional=True)
     Image.MAX_IMAGE_PIXELS = None  # a large scan is no attack
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it cannot read is said by an error, once
     pairs = paired_paths(Path(settings.input), settings.output)
     own = None if settings.model is None else trained_denoiser(Path(settings.model))
     display, failed = _Display(len(pairs)), 0
@@ -105,10 +108,12 @@ def _checked_apart(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     for source, target in pairs:
         other = taken.setdefault(target.resolve(), source)
         if other != source:
-            raise PDEConvError(
-                f"{source} would be written to {target}, which is that of {other}: it needs a format of more colours, "
-                "a .png; rename one of them, or give another output folder"
-            )
+            if target.resolve() == other.resolve():
+                raise PDEConvError(
+                    f"{source} would be written over {other}, which is to be denoised too; rename one of them, or give "
+                    "another output folder"
+                )
+            raise PDEConvError(f"{other} and {source} would both be written to {target}; rename one of them")
     return pairs
 
 
@@ -129,6 +134,7 @@ def denoise_file(
     format_of(target)
     if target.exists() and not settings.overwrite:
         raise PDEConvError(f"{target} exists already; --overwrite replaces it")
+    _check_folder(target)
     picture = read_picture(source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = pretrained_denoiser(device) if own is None else own
@@ -139,9 +145,23 @@ def denoise_file(
     with display.tiles(model, source.name, picture.pixels.shape[:2], tile):
         level = None if sigma is None else sigma * picture.peak / 255
         pixels = denoise(picture.pixels, level, channel_axis=-1, data_range=picture.peak, model=model, tile=tile)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PDEConvError(f"cannot make the folder {target.parent}: {error.strerror}") from error
     write_picture(target, picture, pixels)
     return f"{source} → {target}" + ("" if sigma is None else f"   σ {sigma:.1f} {known}")
+
+
+def _check_folder(target: Path) -> None:
+    """Raise ``PDEConvError``, before the work, if ``target`` could not be written."""
+    if target.is_dir():
+        raise PDEConvError(f"{target} is a folder; give another name for the picture")
+    there = next(folder for folder in target.absolute().parents if folder.exists())
+    if not there.is_dir():
+        raise PDEConvError(f"cannot write {target}: {there} is a file, where a folder is needed")
+    if not os.access(there, os.W_OK):
+        raise PDEConvError(f"cannot write {target}: you may not write to the folder {there}")
 
 
 def estimated_level(picture: Picture) -> float:
@@ -174,7 +194,9 @@ def trained_denoiser(folder: Path) -> nn.Module:
 def _in_words(source: Path, error: Exception) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return f"{source}: not enough memory; give a smaller --tile, such as 256"
-    text = (error.strerror or str(error)) + f": {error.filename}" if isinstance(error, OSError) else str(error)
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror + (f": {error.filename}" if error.filename else "")
     return text if source.name in text else f"{source}: {text}"
 
 

@@ -1,8 +1,9 @@
 """Classical filters of images, each an equation evolved for a duration: as functions, in scikit-image's manner.
 
-An image is a NumPy array or a tensor, (H, W), or with other axes; the result is one too. Integers and bool become
-floating-point numbers in which the largest integer is 1, as in scikit-image; floating-point images keep their type and
-their values' unit. Nothing is written to the input. A filter of a tensor differentiates.
+An image is a NumPy array or a tensor, (H, W), or with other axes; the result is one too. Colours are told from a third
+axis of space by ``channel_axis``: an image that looks like one of colours, such as (H, W, 3), is refused without it.
+Integers and bool become floating-point numbers in which the largest integer is 1, as in scikit-image; floating-point
+images keep their type and their values' unit. Nothing is written to the input. A filter of a tensor differentiates.
 
 The duration is the strength: 0 leaves the image as it is, and a longer filter goes on from a shorter one. Its unit, and
 that of every gradient, comes from the spacing; at the usual spacing of 1 lengths are in pixels. No spacing and no
@@ -22,7 +23,7 @@ from pdeconv.diffusivity import PeronaMalik
 from pdeconv.errors import PDEConvError, checked_number
 from pdeconv.grid import Boundary, Grid
 from pdeconv.image_array import Image
-from pdeconv.image_flow import ImageFlow, noise_slope, slope
+from pdeconv.image_flow import ImageFlow, Units, noise_slope, slope
 from pdeconv.lengthening import Lengthening
 from pdeconv.p_laplacian import TotalVariation
 from pdeconv.steps import AOS, BackwardEuler, Euler, Exact, Step
@@ -56,6 +57,7 @@ def diffuse(
 
     Raises:
         PDEConvError: If an argument is out of its range, or the image is empty, of too many axes, or not finite.
+            If it looks like one of colours, and neither ``channel_axis`` nor ``dims`` says what its axes are.
 
     References:
         J. J. Koenderink. The structure of images. Biological Cybernetics 50, 1984.
@@ -68,7 +70,7 @@ def diffuse(
         tensor([0.0429, 0.0371, 0.0245, 0.0132, 0.0073])
     """
 
-    def heat(u: Tensor, grid: Grid) -> Step:
+    def heat(u: Tensor, grid: Grid, units: Units) -> Step:
         return Exact(Diffusion(Constant(1.0), grid))
 
     flow = ImageFlow("diffuse", spacing, boundary, channel_axis, dims, control=Fixed(1))
@@ -101,6 +103,7 @@ def denoise_perona_malik(
 
     Raises:
         PDEConvError: If an argument is out of its range, or the image is empty, of too many axes, or not finite.
+            If it looks like one of colours, and neither ``channel_axis`` nor ``dims`` says what its axes are.
 
     References:
         P. Perona, J. Malik. Scale-space and edge detection using anisotropic diffusion. IEEE TPAMI 12(7), 1990.
@@ -115,8 +118,9 @@ def denoise_perona_malik(
     """
     contrast = None if contrast is None else checked_number("denoise_perona_malik", "contrast", contrast)
 
-    def diffusion(u: Tensor, grid: Grid) -> Step:
-        stopping = PeronaMalik(u.shape[1], contrast or noise_slope(u, grid) / 2, 1 / _START, dtype=u.dtype)
+    def diffusion(u: Tensor, grid: Grid, units: Units) -> Step:
+        found = units.own(contrast, 1, -1) or noise_slope(u, grid) / 2
+        stopping = PeronaMalik(u.shape[1], found, 1 / _START, dtype=u.dtype)
         return AOS(Diffusion(stopping, grid))
 
     flow = ImageFlow("denoise_perona_malik", spacing, boundary, channel_axis, dims)
@@ -152,6 +156,7 @@ def denoise_tv_flow(
 
     Raises:
         PDEConvError: If an argument is out of its range, or the image is empty, of too many axes, or not finite.
+            If it looks like one of colours, and neither ``channel_axis`` nor ``dims`` says what its axes are.
 
     References:
         L. I. Rudin, S. Osher, E. Fatemi. Nonlinear total variation based noise removal algorithms. Physica D 60, 1992.
@@ -166,10 +171,10 @@ def denoise_tv_flow(
     """
     epsilon = None if epsilon is None else checked_number("denoise_tv_flow", "epsilon", epsilon)
 
-    def variation(u: Tensor, grid: Grid) -> Step:
-        return AOS(Diffusion(TotalVariation(epsilon=epsilon or slope(u, grid, 1e-3)), grid))
+    def variation(u: Tensor, grid: Grid, units: Units) -> Step:
+        return AOS(Diffusion(TotalVariation(epsilon=units.own(epsilon, 1, -1) or slope(u, grid, 1e-3)), grid))
 
-    flow = ImageFlow("denoise_tv_flow", spacing, boundary, channel_axis, dims)
+    flow = ImageFlow("denoise_tv_flow", spacing, boundary, channel_axis, dims, unit=(1, 1))
     return flow(image, duration, variation, each=epsilon is None)
 
 
@@ -209,6 +214,7 @@ def enhance_coherence(
 
     Raises:
         PDEConvError: If an argument is out of its range, or the image is empty, not of two spatial axes, or not finite.
+            If it looks like one of colours, and neither ``channel_axis`` nor ``dims`` says what its axes are.
 
     References:
         J. Weickert. Coherence-enhancing diffusion filtering. Int. J. Comput. Vision 31, 1999.
@@ -224,14 +230,18 @@ def enhance_coherence(
     """
     name = "enhance_coherence"
     contrast = None if contrast is None else checked_number(name, "contrast", contrast)
+    if noise_scale is not None:
+        noise_scale = checked_number(name, "noise_scale", noise_scale, zero_too=True)
+    if integration_scale is not None:
+        integration_scale = checked_number(name, "integration_scale", integration_scale, zero_too=True)
 
-    def diffusion(u: Tensor, grid: Grid) -> Step:
+    def diffusion(u: Tensor, grid: Grid, units: Units) -> Step:
         pixel = min(grid.spacings)
         tensor = CoherenceEnhancing(
             u.shape[1],
-            contrast or slope(u, grid, 0.005),
-            0.7 * pixel if noise_scale is None else noise_scale,
-            4 * pixel if integration_scale is None else integration_scale,
+            units.own(contrast, 1, -1, least=-25) or slope(u, grid, 0.005),  # its fourth power is taken
+            0.7 * pixel if noise_scale is None else units.own(noise_scale, 0, 1),
+            4 * pixel if integration_scale is None else units.own(integration_scale, 0, 1),
             1 / _START,
             condition,
             dtype=u.dtype,
@@ -277,6 +287,7 @@ def curvature_motion(
 
     Raises:
         PDEConvError: If an argument is out of its range, or the image is empty, of 1 spatial axis, or not finite.
+            If it looks like one of colours, and neither ``channel_axis`` nor ``dims`` says what its axes are.
 
     References:
         L. Alvarez, P.-L. Lions, J.-M. Morel. Image selective smoothing and edge detection by nonlinear diffusion II.
@@ -292,8 +303,8 @@ def curvature_motion(
     """
     epsilon = None if epsilon is None else checked_number("curvature_motion", "epsilon", epsilon)
 
-    def curvature(u: Tensor, grid: Grid) -> Step:
-        return AOS(MeanCurvatureMotion(epsilon=epsilon or slope(u, grid, 1e-3), grid=grid))
+    def curvature(u: Tensor, grid: Grid, units: Units) -> Step:
+        return AOS(MeanCurvatureMotion(epsilon=units.own(epsilon, 1, -1) or slope(u, grid, 1e-3), grid=grid))
 
     flow = ImageFlow("curvature_motion", spacing, boundary, channel_axis, dims, fewest=2)
     return flow(image, duration, curvature, each=epsilon is None)
@@ -329,6 +340,7 @@ def shock_filter(
 
     Raises:
         PDEConvError: If an argument is out of its range, or the image is empty, of too many axes, or not finite.
+            If it looks like one of colours, and neither ``channel_axis`` nor ``dims`` says what its axes are.
             Or if it took more than 20 000 steps: the filter is explicit, and takes 2·√(axes)·duration/spacing.
 
     References:
@@ -343,8 +355,10 @@ def shock_filter(
     """
     contrast = None if contrast is None else checked_number("shock_filter", "contrast", contrast)
 
-    def shock(u: Tensor, grid: Grid) -> Step:
-        return Euler(ShockFilter(contrast=contrast or slope(u, grid, 0.01) / min(grid.spacings), grid=grid))
+    def shock(u: Tensor, grid: Grid, units: Units) -> Step:
+        found = units.own(contrast, 1, -2) or slope(u, grid, 0.01) / min(grid.spacings)
+        return Euler(ShockFilter(contrast=found, grid=grid))
 
-    flow = ImageFlow("shock_filter", spacing, boundary, channel_axis, dims, control=Lengthening(growth=0.0))
+    equal = Lengthening(growth=0.0)
+    flow = ImageFlow("shock_filter", spacing, boundary, channel_axis, dims, control=equal, unit=(0, 1))
     return flow(image, duration, shock, each=contrast is None)

@@ -90,7 +90,8 @@ def read_image(
     channel = _checked_channel_axis(name, values, channel_axis)
     values = values.unsqueeze(0) if channel is None else values.movedim(channel, 0)
     axes = values.dim() - 1
-    if dims is not None and dims not in range(1, most_dims + 1):
+    whole = isinstance(dims, int | np.integer) and not isinstance(dims, bool)
+    if dims is not None and (not whole or dims not in range(1, most_dims + 1)):
         raise PDEConvError(
             f"{name} needs dims from 1 to {most_dims}, the number of spatial axes, but got dims={dims!r}."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,39 @@ from pdeconv.stencil import difference
 from pdeconv.steps import Step
 
 _LENGTHENING = Lengthening()
+COLOURS = (1, 3, 4)
+"""How many there are: gray, RGB, and with opacity."""
+LEAST_SLOPE = 1e-15
+"""Of an image of values and cells of about 1; its square is a number in float32."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """What the values and the lengths of an image are counted in while it is filtered: powers of two near its own.
+
+    Every filter is an equation in which units cancel, so an image of 10⁻³⁰ on cells of 10⁻⁹ is filtered as one of 1 on
+    cells of 1 is, and no square of a gradient overflows. Of powers of two no rounding comes.
+
+    Attributes:
+        value, length: The exponents.
+    """
+
+    value: int
+    length: int
+
+    def own(self, given: float | None, value: int = 0, length: int = 0, least: int = -50, most: int = 50) -> float:
+        """``given``, in value^``value``·length^``length``, in these units; 0 if None.
+
+        Within 2^±50, which float32 can square, and beyond which no image tells the difference.
+
+        Example:
+            >>> Units(value=3, length=-1).own(1.0, value=1, length=-1)  # a slope of 1 is 1/8 to 2
+            0.0625
+        """
+        if not given:
+            return 0.0
+        fraction, exponent = math.frexp(given)
+        return math.ldexp(fraction, min(max(exponent - value * self.value - length * self.length, least), most))
 
 
 @dataclass(frozen=True)
@@ -28,6 +62,7 @@ class ImageFlow:
     Attributes:
         fewest, most: Numbers of spatial axes that the filter knows.
         control: Chooses the steps.
+        unit: Of the duration: the powers of a value and of a length.
     """
 
     name: str
@@ -38,17 +73,19 @@ class ImageFlow:
     fewest: int = 1
     most: int = 3
     control: Control = _LENGTHENING
+    unit: tuple[int, int] = (0, 2)
 
-    def __call__(self, image: Image, duration: float, step: Callable[[Tensor, Grid], Step], each: bool) -> Image:
+    def __call__(self, image: Image, duration: float, step: Callable[[Tensor, Grid, Units], Step], each: bool) -> Image:
         """``image`` after the duration.
 
         Args:
             image: In any form that :func:`pdeconv.image_array.read_image` takes.
             duration: At least 0.
-            step: Makes the step for a state (B, C, *S) on a grid.
+            step: Makes the step for a state (B, C, *S) on a grid, both in units that it is told.
             each: Make one for each image of a batch, as it depends on the image.
         """
         duration = checked_number(self.name, "duration", duration, zero_too=True)
+        self._check_colours(image)
         photo = read_image(self.name, image, self.channel_axis, self.dims, self.most)
         dims = photo.state.dim() - 2
         if dims < self.fewest:
@@ -58,13 +95,60 @@ class ImageFlow:
             )
         grid = Grid(self.spacing, self.boundary, dims)
         parts = photo.state.split(1) if each else (photo.state,)
-        return photo.restore(torch.cat([self._evolved(part, duration, step(part, grid)) for part in parts]))
+        return photo.restore(torch.cat([self._evolved(part, duration, grid, step) for part in parts]))
 
-    def _evolved(self, u: Tensor, duration: float, step: Step) -> Tensor:
+    def _check_colours(self, image: Image) -> None:
+        """Raise ``PDEConvError`` if an axis of ``image`` looks like one of colours, and nothing says what it is.
+
+        A wrong guess would mix the colours, or filter rows of three pixels, and be hard to see. A tensor has colours
+        first by custom; a batch of such, by ``dims``, is filtered one by one, as colours are.
+        """
+        shape = tuple(getattr(image, "shape", ()))
+        if self.channel_axis is not None or self.dims == 3 or len(shape) < 3:
+            return
+        last = shape[-1] in COLOURS and min(shape[-3:-1]) > max(COLOURS)
+        first = shape[-3] in COLOURS and min(shape[-2:]) > max(COLOURS) and isinstance(image, Tensor) and not self.dims
+        if last or first:
+            axis = -1 if last else -3
+            volume = " For a volume, give dims=3." if self.most == 3 else ""
+            raise PDEConvError(
+                f"{self.name} got an image of shape {shape} and no channel_axis; if axis {axis} is that of colours, "
+                f"give channel_axis={axis}.{volume}"
+            )
+
+    def _evolved(self, u: Tensor, duration: float, grid: Grid, make: Callable[[Tensor, Grid, Units], Step]) -> Tensor:
+        level = u.new_zeros(()) if self.boundary == "dirichlet" else _level(u.detach())
+        v = u - level
+        units = Units(_exponent(float(v.detach().abs().amax())), _exponent(min(grid.spacings)))
+        grid = Grid(tuple(math.ldexp(dx, -units.length) for dx in grid.spacings), self.boundary, len(grid.spacings))
+        v = _times_power_of_two(v, -units.value)
+        step = make(v, grid, units)
         if duration == 0:
             return u
-        evolve = Evolve(step.to(u.device), duration, self.control).requires_grad_(False)
-        return without_rounding(evolve(u), u, step, self.boundary)
+        time = units.own(duration, *self.unit, least=-100, most=60)
+        evolve = Evolve(step.to(u.device), time, self.control).requires_grad_(False)
+        return level + _times_power_of_two(without_rounding(evolve(v), v, step, self.boundary), units.value)
+
+
+def _level(u: Tensor) -> Tensor:
+    """The value of each channel next to 0 if all others are within twice it, else 0; (B, C, 1 …).
+
+    What is left above such a level has no rounding; on it, small differences would drown in that of a large value.
+    """
+    axes = tuple(range(2, u.dim()))
+    low, high = u.amin(axes, keepdim=True), u.amax(axes, keepdim=True)
+    above, below = (low > 0) & (high <= 2 * low), (high < 0) & (low >= 2 * high)
+    return torch.where(above, low, torch.where(below, high, torch.zeros_like(low)))
+
+
+def _exponent(number: float) -> int:
+    """Of the largest power of two up to ``number``; 0 for 0."""
+    return math.frexp(number)[1] - 1 if number else 0
+
+
+def _times_power_of_two(u: Tensor, exponent: int) -> Tensor:
+    half = exponent // 2  # the whole of it may overflow where the product does not
+    return u * 2.0**half * 2.0 ** (exponent - half) if exponent else u
 
 
 def without_rounding(after: Tensor, before: Tensor, step: Step, boundary: Boundary) -> Tensor:
@@ -98,7 +182,8 @@ def noise_slope(u: Tensor, grid: Grid) -> float:
     )
     if slopes.numel() == 0:
         return 1.0
-    return 1.4826 * float(slopes.abs().median()) or float(slopes.square().mean().sqrt()) or 1.0
+    found = 1.4826 * float(slopes.abs().median()) or float(slopes.square().mean().sqrt())
+    return max(found, LEAST_SLOPE) if found else 1.0
 
 
 def slope(u: Tensor, grid: Grid, share: float) -> float:
@@ -108,4 +193,5 @@ def slope(u: Tensor, grid: Grid, share: float) -> float:
         >>> slope(torch.tensor([[[0.0, 1.0, 8.0]]]), Grid((0.5,)), 0.25)
         4.0
     """
-    return share * float(u.detach().amax() - u.detach().amin()) / min(grid.spacings) or 1.0
+    found = share * float(u.detach().amax() - u.detach().amin()) / min(grid.spacings)
+    return max(found, LEAST_SLOPE) if found else 1.0

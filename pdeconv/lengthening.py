@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pdeconv.control import Control
-from pdeconv.errors import PDEConvError, StabilityError
+from pdeconv.errors import PDEConvError, StabilityError, checked_count, checked_number
 from pdeconv.steps import Step
 
 
@@ -28,6 +28,7 @@ class Lengthening(Control):
         max_steps: The most steps.
 
     Raises:
+        PDEConvError: If an argument is out of its range.
         StabilityError: When ``Evolve`` is built, if a step could be unstable.
         PDEConvError: When ``Evolve`` is built, if it took more than ``max_steps``.
 
@@ -40,6 +41,10 @@ class Lengthening(Control):
     growth: float = 0.1
     max_steps: int = 20_000
 
+    def __post_init__(self) -> None:
+        checked_number("Lengthening", "growth", self.growth, zero_too=True)
+        checked_count("Lengthening", "max_steps", self.max_steps)
+
     def count(self, step: Step, duration: float) -> int:
         first = self._first(step)
         if min(first, duration) > step.guaranteed_limit or (self.growth and math.isfinite(step.guaranteed_limit)):
@@ -49,14 +54,14 @@ class Lengthening(Control):
             )
         # Of the first length up to the time first / growth, where both lengths agree; then each time is (1 + growth)
         # times the one before.
-        steps = math.ceil(duration / first * (1 - 1e-9))
+        steps = math.ceil(min(duration / first, 1e300) * (1 - 1e-9))
         equal = math.ceil(1 / self.growth) if self.growth else steps
         if steps > equal:
             steps = equal + math.ceil(math.log(duration / (equal * first)) / math.log1p(self.growth) * (1 - 1e-9))
         if steps > self.max_steps:
             raise PDEConvError(
-                f"{step.name} needs {steps:.4g} steps of {first:.4g} for the duration {duration:.4g}, more than "
-                f"{self.max_steps}; shorten the duration, whose unit is that of the spacing, or give a larger spacing."
+                f"{step.name} needs {steps:.4g} steps for this duration, more than {self.max_steps}; shorten the "
+                "duration, whose unit is that of the spacing, or give a larger spacing."
             )
         return max(1, steps)
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,10 @@ from pdeconv.training.image_files import decode_deep_png, decode_tiff
 WRITABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm", ".pnm")
 JPEG_QUALITY = 95
 _OPAQUE_ONLY = ("JPEG", "BMP", "PPM")
-_GRAY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I", "F")
+_GRAY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "F")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
 _ORIENTATION = 0x0112
+_EXIF = b"Exif\0\0"
 
 
 @dataclass(frozen=True)
@@ -73,34 +75,53 @@ def read_picture(path: Path) -> Picture:
         PDEConvError: the file is missing, broken, or of a kind that cannot be kept; the message names it.
     """
     try:
-        return _read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of a file that is damaged a little; damaged more it raises
+            return _read(path)
     except FileNotFoundError as error:
         raise PDEConvError(f"expected an image at {path}, which is not there") from error
     except PDEConvError as error:
         raise PDEConvError(f"cannot read the image {path}: {error}") from error
+    except MemoryError:
+        raise
+    except (LookupError, TypeError, AttributeError) as error:  # whose messages say nothing of the file
+        raise PDEConvError(f"cannot read the image {path}: it is damaged, or of an unknown kind") from error
     except Exception as error:  # a damaged file makes its reader raise almost anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise PDEConvError(f"cannot read the image {path}: {reason}") from error
+        raise PDEConvError(f"cannot read the image {path}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _read(path: Path) -> Picture:
+    with path.open("rb") as file:  # of a path, Pillow 13 maps some TIFFs to memory, wrongly if they are to be turned
+        return _read_opened(path, file)
+
+
+def _read_opened(path: Path, file: BinaryIO) -> Picture:
     try:
-        opened = Image.open(path)
+        opened = Image.open(file)
     except UnidentifiedImageError:
         if path.suffix.lower() not in (".tif", ".tiff"):
             raise PDEConvError("it is no image, or of an unknown format") from None
         pixels, opacity = _parted(decode_tiff(path))  # Pillow knows fewer kinds of TIFF
-        return Picture(pixels, opacity, "TIFF", tiff_options=read_tiff_options(path))
+        options = read_tiff_options(path)
+        turn = next((tag[3] for tag in options["extratags"] if tag[0] == _ORIENTATION), 1)
+        profile = options["iccprofile"] or b""
+        return Picture(pixels, opacity, "TIFF", orientation=turn, profile=profile, tiff_options=options)
     with opened as image:
         kind = image.format or ""
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and kind not in ("MPO", "TIFF"):  # the further pictures of a camera's MPO are previews
             raise PDEConvError(f"it is an animation of {frames} frames; split it into files of one")
-        orientation = _orientation(image)
+        stored_orientation = _orientation(image)
         pixels, opacity = _parted(_values(path, image))
+        orientation = _orientation(image)
         tiff_options = read_tiff_options(path) if kind == "TIFF" else {}
-        if tiff_options and _orientation(image) != orientation:  # Pillow has turned it
-            tiff_options["extratags"] = [tag for tag in tiff_options["extratags"] if tag[0] != _ORIENTATION]
+        if tiff_options and orientation != stored_orientation:  # Pillow has turned it, as it does some TIFFs
+            others = [tag for tag in tiff_options["extratags"] if tag[0] != _ORIENTATION]
+            tiff_options["extratags"] = [*others, (_ORIENTATION, 3, 1, 1, True)]  # said, as XMP may say otherwise
         dpi = image.info.get("dpi")
         return Picture(
             pixels,
@@ -118,9 +139,10 @@ def _read(path: Path) -> Picture:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        value = int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # a broken EXIF block, which is copied as it is
         return 1
+    return value if 1 <= value <= 8 else 1
 
 
 def _values(path: Path, image: Image.Image) -> NDArray:
@@ -132,11 +154,12 @@ def _values(path: Path, image: Image.Image) -> NDArray:
     if image.format == "TIFF":
         bits = image.getexif().get(258, 8)
         deep = max(bits if isinstance(bits, tuple) else (bits,)) > 8
-        if deep or image.mode in ("L", "LA", "RGB", "RGBA"):
+        if deep or image.mode in ("L", "LA", "La", "RGB", "RGBA"):
             try:
                 return decode_tiff(path)
-            except ValueError:  # a compression that tifffile alone does not undo; Pillow may, but for deep colours
-                if deep and image.mode not in _GRAY:
+            except (ValueError, ImportError):  # a compression that tifffile alone does not undo; Pillow may, but it
+                # cuts deep colours down, and divides by the opacity
+                if (deep and image.mode not in _GRAY) or 1 in np.atleast_1d(image.getexif().get(338, 0)):
                     raise PDEConvError("it is compressed in a way that needs the package imagecodecs") from None
     if image.mode not in _GRAY + _COLOUR:
         raise PDEConvError(f"its colours are {image.mode}; convert it to RGB or gray first")
@@ -147,7 +170,7 @@ def _values(path: Path, image: Image.Image) -> NDArray:
         if isinstance(key, int):
             values = np.stack((values, np.where(values == key, 0, 65535).astype(np.uint16)), axis=-1)
         return values
-    transparent = image.mode in ("LA", "PA", "RGBA", "RGBa") or key is not None
+    transparent = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or key is not None
     gray = image.mode in _GRAY
     return np.asarray(image.convert(("LA" if transparent else "L") if gray else "RGBA" if transparent else "RGB"))
 
@@ -211,8 +234,19 @@ def write_picture(path: Path, picture: Picture, pixels: NDArray) -> None:
     floating-point values 16 in a PNG.
 
     Raises:
-        PDEConvError: the ending is unknown, or the format cannot hold the opacity.
+        PDEConvError: the ending is unknown, the format cannot hold the opacity or a picture of that size, or the disk
+            does not take the file.
     """
+    try:
+        _write(path, picture, pixels)
+    except (PDEConvError, MemoryError):
+        raise
+    except Exception as error:  # of the disk, or of an encoder, each of which has limits of its own
+        reason = getattr(error, "strerror", None) or _first_line(error)
+        raise PDEConvError(f"cannot write the image {path}: {reason}") from error
+
+
+def _write(path: Path, picture: Picture, pixels: NDArray) -> None:
     kind = format_of(path)
     values = pixels if picture.opacity is None else np.concatenate((pixels, picture.opacity), axis=2)
     if picture.opacity is not None and kind in _OPAQUE_ONLY:
@@ -242,12 +276,14 @@ def _write_by_pillow(file: BinaryIO, kind: str, picture: Picture, values: NDArra
         options = {"quality": JPEG_QUALITY, "subsampling": 0} | options
     elif kind == "WEBP":
         options = {"quality": JPEG_QUALITY, "exact": True} | options
-    exif = picture.exif_to_write
-    options |= {"exif": exif} if exif else {}
+    dpi, exif = picture.dpi, picture.exif_to_write
+    if exif:
+        options["exif"] = exif if exif.startswith(_EXIF) else _EXIF + exif  # a WEBP has it without; a JPEG needs it
     if kind in ("BMP", "PPM") and picture.orientation != 1:  # they cannot say how to turn the picture
         values = _turned(values, picture.orientation)
+        dpi = dpi[::-1] if dpi and picture.orientation >= 5 else dpi
     options |= {"icc_profile": picture.profile} if picture.profile else {}
-    options |= {"dpi": picture.dpi} if picture.dpi else {}
+    options |= {"dpi": dpi} if dpi else {}
     encoded = io.BytesIO()  # Pillow closes, seeks or truncates some files that it writes
     Image.fromarray(values[..., 0] if values.shape[2] == 1 else values).save(encoded, kind, **options)
     file.write(encoded.getbuffer())

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from pdeconv.errors import PDEConvError
 
-KEPT = (271, 272, 274, 315, 700, 33432, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
-"""Make, model, orientation, artist, XMP, copyright, and what GeoTIFF says of the place."""
+KEPT = (271, 272, 274, 306, 315, 700, 33432, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
+"""Make, model, orientation, time, artist, XMP, copyright, and what GeoTIFF says of the place."""
 _COLOURS, _OPACITY = (0, 1, 2, 3, 6), (1, 2)  # gray, gray inverted, RGB, palette, YCbCr; associated, or not
-_DESCRIPTION, _RESOLUTION, _UNIT, _SOFTWARE, _TIME, _PROFILE = 270, (282, 283), 296, 305, 306, 34675
+_DESCRIPTION, _RESOLUTION, _UNIT, _SOFTWARE, _PROFILE = 270, (282, 283), 296, 305, 34675
 
 
 def read_tiff_options(path: Path) -> dict[str, Any]:
@@ -28,8 +28,12 @@ def read_tiff_options(path: Path) -> dict[str, Any]:
             raise PDEConvError(f"it holds {pages} pages; split it into files of one")
         page = file.pages.first
         if page.photometric not in _COLOURS:
-            raise PDEConvError(f"its colours are {page.photometric.name}; convert it to RGB or gray first")
-        if any(extra not in _OPACITY for extra in page.extrasamples):
+            name = getattr(page.photometric, "name", page.photometric)
+            raise PDEConvError(f"its colours are {name}; convert it to RGB or gray first")
+        if page.photometric == 3 and page.bitspersample > 8:
+            raise PDEConvError("it has a palette of more than 8 bits; convert it to RGB first")
+        more = page.samplesperpixel - (3 if page.photometric in (2, 6) else 1)
+        if more != len(page.extrasamples) or any(extra not in _OPACITY for extra in page.extrasamples):
             raise PDEConvError("it has a channel that is neither colour nor opacity; leave it out, or call it opacity")
         tags = {tag.code: tag for tag in page.tags}
         value = {code: tag.value for code, tag in tags.items()}
@@ -40,11 +44,11 @@ def read_tiff_options(path: Path) -> dict[str, Any]:
             "extrasamples": page.extrasamples or None,  # pixels that were multiplied by their opacity stay so
             "iccprofile": value.get(_PROFILE),
             "extratags": [
-                (code, tags[code].dtype, tags[code].count, tags[code].value, True) for code in KEPT if code in tags
+                (code, tags[code].dtype, tags[code].count, _as_bytes(value[code]) or value[code], True)
+                for code in KEPT
+                if code in tags
             ],
         }
-        if _TIME in value:
-            options["datetime"] = str(value[_TIME])
         if all(code in value for code in _RESOLUTION):
             options["resolution"] = tuple(value[code] for code in _RESOLUTION)
             options["resolutionunit"] = value.get(_UNIT, 2)
@@ -66,14 +70,15 @@ def write_tiff(file: BinaryIO, pixels: NDArray, options: dict[str, Any]) -> None
     import tifffile
 
     channels = pixels.shape[2]
-    extrasamples = options.get("extrasamples") or ["unassalpha"] if channels in (2, 4) else None
+    opacity = options.get("extrasamples") or ["unassalpha"]
+    options = options | {"extrasamples": opacity if channels in (2, 4) else None}
     tifffile.imwrite(
         file,
         pixels if channels > 1 else pixels[..., 0],
         photometric="rgb" if channels > 2 else "minisblack",
         planarconfig="contig" if channels > 1 else None,
         metadata=None,
-        **options | {"extrasamples": extrasamples},
+        **options,
     )
 
 

@@ -17,6 +17,7 @@ import pdeconv.__main__
 import pdeconv.denoise_files
 from pdeconv.errors import PDEConvError
 from pdeconv.picture_files import read_picture, replace_file, write_picture
+from pdeconv.training.command_line import run_program
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -200,6 +201,23 @@ def test_folders_keep_their_structure_and_go_on_after_bad_files(tmp_path: Path, 
     assert all(path.stat().st_mtime_ns > before for path, before in zip(sorted(out.rglob("*.png")), times, strict=True))
 
 
+def test_pictures_that_would_share_a_file_are_refused(tmp_path: Path, monkeypatch) -> None:
+    """A GIF is written as a PNG; that it keeps no picture apart is told before anything is written."""
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    for name in ("a.png", "a.jpg", "b.gif"):  # each with an ending of its own
+        Image.fromarray(noisy(3)).save(Path("in") / name)
+    assert run("in", "out") == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.jpg", "a.png", "b.png"]
+    Image.fromarray(noisy(3)).save("in/a.gif")
+    with pytest.raises(PDEConvError, match=r"in/a\.gif and in/a\.png would both be written to other/a\.png"):
+        run("in", "other")
+    before = Path("in/a.png").read_bytes()
+    with pytest.raises(PDEConvError, match=r"in/a\.gif would be written over in/a\.png"):
+        run("in", "in", "--overwrite")
+    assert Path("in/a.png").read_bytes() == before and not Path("other").exists()
+
+
 def test_the_input_is_overwritten_only_when_told(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(noisy()).save(path)
@@ -264,6 +282,9 @@ def test_levels_and_tiles(tmp_path: Path, capsys, monkeypatch) -> None:
         (["full", "a.png"], "is a file, but the input is a folder"),
         (["a.png", "out.png", "--sigma", "-1"], "sigma: expected 0 to 255"),
         (["a.png", "out.png", "--sigma", "strong"], "sigma: expected a number"),
+        (["a.png", "out.png", "--sigma", "nan"], "sigma: expected a number"),
+        (["a.png", "out.png", "--sigma", ".nan"], "sigma: expected 0 to 255"),
+        (["a.png", "out.png", "--sigma", "1e9"], "sigma: expected 0 to 255"),
         (["a.png", "out.png", "--tile", "0"], "tile: expected 1 or more"),
         (["a.png", "out.png", "--sgima", "3"], "did you mean 'sigma'"),
         (["a.png", "out.png", "--model", "nowhere"], "no checkpoint at 'nowhere'"),
@@ -282,6 +303,79 @@ def test_slips_are_one_line(tmp_path: Path, monkeypatch, capsys, arguments, name
         run(*arguments)
     text = capsys.readouterr().err or str(caught.value)
     assert named in text and len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "named"),
+    [
+        ("full/a.png", "exists already; --overwrite replaces it"),
+        ("full", "exists already; --overwrite replaces it"),
+        ("folder.png", "folder.png/a.png is a folder"),
+        ("full/a.png/b.png", "full/a.png is a file, where a folder is needed"),
+        pytest.param(
+            "closed/a.png",
+            "you may not write to the folder",
+            marks=pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"),
+        ),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path, monkeypatch, capfd, output, named) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("full", "folder.png/a.png", "closed"):
+        Path(folder).mkdir(parents=True)
+    Path("closed").chmod(0o500)
+    for name in ("a.png", "full/a.png"):
+        Image.fromarray(noisy()).save(name)
+    monkeypatch.setattr(pdeconv.denoise_files, "read_picture", lambda path: pytest.fail("it was read"))
+    overwrite = ["--overwrite"] if "is a folder" in named else []
+    assert run("a.png", output, *overwrite) == 1
+    shown = capfd.readouterr()
+    assert named in shown.err and len(shown.err.splitlines()) == 1 and not shown.out
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_damaged_files_are_one_line(tmp_path: Path, capfd, ending) -> None:
+    """Without the warnings of the packages that read them."""
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(noisy(size=(1, 1))).save(path)
+    assert run(path, tmp_path / f"one.{ending}") == 0
+    Image.fromarray(noisy()).save(path, **({"compression": "tiff_lzw"} if ending == "tif" else {}))
+    whole = path.read_bytes()
+    for content in (b"", b"a text", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        capfd.readouterr()
+        assert run(path, tmp_path / f"out.{ending}") == 1
+        shown = capfd.readouterr()
+        assert f"cannot read the image {path}" in shown.err and len(shown.err.splitlines()) == 1 and not shown.out
+    assert not (tmp_path / f"out.{ending}").exists()
+
+
+def test_an_interrupted_run_leaves_whole_files(tmp_path: Path, monkeypatch, capfd) -> None:
+    for name in ("a.png", "b.png"):
+        Image.fromarray(noisy()).save(tmp_path / name)
+    sync = pdeconv.picture_files.sync_file
+
+    def interrupted(path: Path) -> None:
+        sync(path)
+        if "b.png" in path.name:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(pdeconv.picture_files, "sync_file", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        run_program("python -m pdeconv", lambda: run(tmp_path, tmp_path / "out"))
+    assert caught.value.code == 130
+    assert capfd.readouterr().err == "python -m pdeconv: interrupted\n"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+    assert denoised(noisy(), np.asarray(Image.open(tmp_path / "out" / "a.png")))
+
+
+def test_help_names_every_option(capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("--help")
+    shown = capsys.readouterr().out
+    assert not caught.value.code
+    assert all(name in shown for name in ("input", "output", "--sigma", "--tile", "--model", "--overwrite"))
+    assert pdeconv.__main__.main(["--help"]) == 0 and "denoise" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
 from skimage import data
@@ -145,6 +145,26 @@ def test_lengths_are_in_the_unit_of_the_spacing(name):
     assert np.allclose(FILTERS[name](image, duration * 0.02**power, spacing=0.02), near, atol=1e-9)
 
 
+@settings(deadline=None)
+@given(
+    powers=st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
+    times=st.tuples(st.floats(-3, 2), st.floats(-3, 2)),
+    name=st.sampled_from(SMOOTHING),
+    boundary=st.sampled_from(("neumann", "periodic", "dirichlet")),
+    seed=st.integers(0, 99),
+)
+def test_on_any_spacing_the_longer_is_the_smoother(powers, times, name, boundary, seed):
+    """The measure is the variance, with zeros beyond the edge the energy."""
+    image, spacing = np.random.default_rng(seed).random((6, 5)), tuple(10**power for power in powers)
+    measure = np.var if boundary != "dirichlet" else lambda u: np.square(u).sum()
+    unit = 0.1 if name == "denoise_tv_flow" else 1
+    options = {"spacing": spacing, "boundary": boundary}
+    shorter, longer = (FILTERS[name](image, unit * 10**time, **options) for time in sorted(times))
+    if name == "curvature_motion":  # which is no gradient flow of these
+        measure = np.ptp
+    assert measure(longer) <= measure(shorter) * (1 + 1e-9) <= measure(image) * (1 + 1e-9) ** 2
+
+
 def test_the_number_of_steps_grows_slowly():
     term = Diffusion(Constant(1.0))
     counts = [Evolve(AOS(term), 10.0**power, Lengthening()).steps for power in range(-2, 13)]
@@ -209,6 +229,90 @@ def test_values_have_a_unit(name):
     image, duration = photo(5), 0.1 if name == "denoise_tv_flow" else 2.0
     scaled = FILTERS[name](4096 * image - 1000, duration * 4096 if name == "denoise_tv_flow" else duration)
     assert np.allclose(scaled, 4096 * FILTERS[name](image, duration) - 1000, atol=1e-5)
+
+
+# Extreme values, lengths and parameters.
+
+
+def typical(name, **options):
+    """A filter, and a duration, the power of a value and of a length in its unit."""
+    duration, unit = {"denoise_tv_flow": (0.1, (1, 1)), "shock_filter": (1.0, (0, 1))}.get(name, (1.0, (0, 2)))
+    return partial(FILTERS[name], **options), duration, *unit
+
+
+@pytest.mark.parametrize(("dtype", "exponents"), [(np.float32, (-100, 100, 127)), (np.float64, (-1000, 300, 1023))])
+@every_filter
+def test_units_cancel_to_the_last_bit(name, dtype, exponents):
+    """Where squares of gradients overflow, too, or are 0: 1e30 and 1e-30 in float32."""
+    image = photo(5).astype(dtype)
+    filter, duration, value, length = typical(name)
+    found = filter(image, duration)
+    for exponent in exponents:
+        longer = math.ldexp(duration, value * exponent)
+        assert np.array_equal(filter(np.ldexp(image, exponent), longer), np.ldexp(found, exponent)), exponent
+    for exponent in (-100, -30, 30, 100):
+        longer = math.ldexp(duration, length * exponent)
+        assert np.array_equal(filter(image, longer, spacing=2.0**exponent), found), exponent
+
+
+@every_filter
+def test_given_parameters_have_units_too(name):
+    given = {"contrast": (0.1, 1, -1), "epsilon": (0.01, 1, -1)}
+    given |= {"noise_scale": (1.0, 0, 1), "integration_scale": (3.0, 0, 1)}
+    if name == "shock_filter":
+        given["contrast"] = (0.1, 1, -2)
+    keywords = getattr(FILTERS[name], "func", FILTERS[name]).__kwdefaults__
+    given = {option: units for option, units in given.items() if option in keywords}
+    filter, duration, value, length = typical(name)
+    found = filter(photo(5), duration, **{option: units[0] for option, units in given.items()})
+    for a, b in ((60, 0), (-60, 0), (0, 40), (0, -40), (20, -30)):
+        options = {option: math.ldexp(x, a * i + b * j) for option, (x, i, j) in given.items()}
+        after = filter(np.ldexp(photo(5), a), math.ldexp(duration, a * value + b * length), spacing=2.0**b, **options)
+        assert np.array_equal(after, np.ldexp(found, a)), (a, b)
+
+
+@every_filter
+def test_small_differences_on_a_large_value(name):
+    """They are neither drowned, nor does the mean drift."""
+    image = np.rint(photo(6) * 16).astype(np.float32) / 16
+    found = FILTERS[name](image, 0.3)
+    for level in (2.0**19, -(2.0**19)):
+        after = FILTERS[name](image + np.float32(level), 0.3)
+        assert np.abs(after - np.float32(level) - found).max() <= 1 / 32 + 1e-5  # half a unit in the last place
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int32, np.int64, np.uint64])
+@every_filter
+def test_the_whole_range_of_a_type(name, dtype):
+    limits = np.iinfo(dtype)
+    image = np.where(photo(4) > 0.4, limits.max, limits.min).astype(dtype)
+    after = FILTERS[name](image, 0.3)
+    assert np.isfinite(after).all()
+    if name in WITHIN:
+        assert (-1 if limits.min else 0) <= after.min() and after.max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", SMOOTHING)
+def test_a_huge_duration_leaves_the_mean_or_less(name, dtype):
+    image = photo(3).astype(dtype)
+    for duration in (1e6, 1e30, 1e300):
+        after = FILTERS[name](image, duration)
+        assert np.ptp(after) < 1e-3 and image.min() <= after.min() and after.max() <= image.max()
+    assert np.allclose(FILTERS[name](image, 1e-300), image)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@every_filter
+def test_no_parameter_is_too_large_or_too_small(name, dtype):
+    """Each extreme has a limit that those beyond it share."""
+    keywords = getattr(FILTERS[name], "func", FILTERS[name]).__kwdefaults__
+    for option in {"contrast", "epsilon"} & set(keywords):
+        for values in ((1e-300, 1e-60), (1e300, 1e60)):
+            first, second = (FILTERS[name](photo(4).astype(dtype), 0.3, **{option: value}) for value in values)
+            assert np.isfinite(first).all() and np.allclose(first, second, atol=1e-6)
+        if option == "contrast":
+            assert np.allclose(first, FILTERS[name](photo(4), 0.3, **{option: 1e10}), atol=1e-4)
 
 
 # What they compute.
@@ -294,6 +398,41 @@ def test_a_filter_differentiates(name):
     assert torch.autograd.gradcheck(lambda u: FILTERS[name](u, 0.1, **options), u, atol=1e-4)
 
 
+COLOUR = np.zeros((8, 9, 3))
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "axis"),
+    [
+        (COLOUR, {}, -1),
+        (np.zeros((8, 9, 1)), {}, -1),
+        (np.zeros((8, 9, 4), dtype=np.uint8), {}, -1),
+        (torch.zeros(8, 9, 3), {}, -1),
+        (torch.zeros(3, 8, 9), {}, -3),
+        (torch.zeros(1, 8, 9), {}, -3),
+        (COLOUR, {"dims": 2}, -1),
+        (np.zeros((2, 8, 9, 3)), {"dims": 2}, -1),
+        (np.zeros((2, 8, 9, 3)), {}, -1),
+    ],
+)
+@every_filter
+def test_colours_are_not_guessed(name, image, options, axis):
+    """As it would be wrong without a sign: (H, W, 3) is no image of three columns."""
+    with pytest.raises(PDEConvError, match=rf"if axis {axis} is that of colours, give channel_axis={axis}\.") as caught:
+        FILTERS[name](image, **options)
+    assert ("For a volume, give dims=3" in str(caught.value)) == (3 in DIMS[name])
+    if image.ndim == 3:
+        assert FILTERS[name](image, channel_axis=axis).shape == image.shape
+        if 3 in DIMS[name]:
+            assert FILTERS[name](image, dims=3).shape == image.shape
+
+
+def test_what_is_no_colour_image():
+    for image in (np.zeros((8, 9, 5)), np.zeros((3, 8, 9)), np.zeros((8, 4, 3)), torch.zeros(2, 8, 9)):
+        assert diffuse(image).shape == image.shape
+    assert diffuse(torch.zeros(3, 8, 9), dims=2).shape == (3, 8, 9)
+
+
 # Slips.
 
 IMAGE = np.zeros((4, 4))
@@ -312,6 +451,8 @@ SLIPS = {
     "spacings of another number": (IMAGE, {"spacing": (1.0, 1.0, 1.0)}, "3 spacings for dims=2"),
     "no spacing": (IMAGE, {"spacing": 0.0}, "positive, finite spacing"),
     "an unknown boundary": (IMAGE, {"boundary": "mirror"}, "no boundary 'mirror'"),
+    "a fraction of dims": (IMAGE, {"dims": 2.0}, "dims=2.0"),
+    "no images": (np.zeros((0, 5, 5)), {"dims": 2}, r"at least one pixel, but got shape \(0, 5, 5\)"),
     "more dims than axes": (IMAGE, {"dims": 3}, "and dims=3"),
 }
 
@@ -324,6 +465,14 @@ def test_a_slip_is_answered_by_a_clear_error(name, slip):
         message = "needs dims from 1 to 2"
     with pytest.raises(PDEConvError, match=message):
         FILTERS[name](image, **options)
+
+
+def test_a_lengthening_is_checked():
+    for wrong in ({"growth": -0.1}, {"growth": math.nan}, {"max_steps": 0}, {"max_steps": 1.5}):
+        with pytest.raises(PDEConvError, match=f"Lengthening needs .*{next(iter(wrong))}"):
+            Lengthening(**wrong)
+    with pytest.raises(PDEConvError, match="needs a non-negative, finite noise_scale"):
+        enhance_coherence(IMAGE, noise_scale=-1.0)
 
 
 def test_where_coherence_keeps_nothing_it_is_refused():

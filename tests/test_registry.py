@@ -15,26 +15,27 @@ from pdeconv import (
     PDEConvError,
     create_model,
     list_models,
+    list_pretrained,
+    model_card,
     register_model,
 )
+from pdeconv.models import pretrained
 from pdeconv.models.registry import _constructors
 
 
 def test_wildcards():
-    shipped = [name for name in list_models() if not name.endswith("example")]  # those that doctests register
-    assert [name for name in shipped if name not in list_models("*denoiser*")] == [
-        "adr_classifier",
-        "parabolic_classifier",
-    ]
-    assert list_models("*denoiser") == [
-        "adr_denoiser",
-        "energy_flow_denoiser",
-        "gradient_flow_denoiser",
-        "multiscale_denoiser",
-        "reaction_diffusion_denoiser",
-    ]
-    assert list_models("*classifier") == ["adr_classifier", "parabolic_classifier"]
-    assert list_models("nothing*") == []
+    """A pattern chooses among all; new models may join, those that are out stay."""
+    every = list_models()
+    assert every == sorted(set(every)) and list_models("nothing*") == []
+    denoisers, classifiers = list_models("*denoiser"), list_models("*classifier")
+    assert {"adr_classifier", "parabolic_classifier"} <= set(classifiers)
+    assert {"adr_denoiser", "energy_flow_denoiser", "gradient_flow_denoiser", "multiscale_denoiser"} <= set(denoisers)
+    assert {"multiscale_denoiser_small", "multiscale_denoiser_large"} <= set(list_models("multiscale_*_[sl]*"))
+    assert "diffusion_inpainter" in list_models("*inpainter")
+    for pattern in ("*denoiser", "*classifier", "multiscale*", "adr_?*"):
+        first, last = pattern.split("*")[0].rstrip("?"), pattern.rpartition("*")[2]
+        assert list_models(pattern) == [name for name in every if name.startswith(first) and name.endswith(last)]
+    assert {name for name, _ in list_pretrained()} <= set(every)
 
 
 def test_a_model_of_ones_own():
@@ -61,6 +62,85 @@ def test_near_matches_are_named():
     for bad in (dict(channels=0), dict(depth=-1), dict(steps=1.5), dict(num_classes=True)):
         with pytest.raises(PDEConvError, match="at least 1"):
             create_model("parabolic_classifier", **bad)
+
+
+def own_model(name, constructor):
+    """Registered while a test runs."""
+    register_model(name)(constructor)
+    return name
+
+
+@pytest.fixture
+def registry():
+    before = dict(_constructors)
+    yield
+    _constructors.clear()
+    _constructors.update(before)
+
+
+@pytest.mark.usefixtures("registry")
+def test_what_cannot_be_registered():
+    with pytest.raises(PDEConvError, match=r"option 'pretrained', .* call it otherwise"):
+        register_model("mine")(lambda pretrained=True: torch.nn.Identity())
+    with pytest.raises(PDEConvError, match="option 'name'"):
+        register_model("mine")(lambda name="": torch.nn.Identity())
+    with pytest.raises(PDEConvError, match="needs a class or a function that makes the model 'mine', but got object"):
+        register_model("mine")(object())  # pyright: ignore[reportArgumentType]
+    for name in (torch.nn.Identity, "", 3):
+        with pytest.raises(PDEConvError, match=r'@register_model\("my_model"\)'):
+            register_model(name)  # pyright: ignore[reportArgumentType]
+    assert "mine" not in list_models()
+    with pytest.raises(PDEConvError, match="no model 3"):
+        create_model(3)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.usefixtures("registry")
+def test_options_of_ones_own():
+    name = own_model("mine", lambda **options: torch.nn.Conv2d(**options))
+    assert create_model(name, in_channels=2, out_channels=1, kernel_size=1).in_channels == 2
+    with pytest.raises(PDEConvError, match=r"takes no option 'channels'\. It takes: none"):
+        create_model(own_model("none", lambda: torch.nn.Identity()), channels=1)
+
+
+@pytest.mark.usefixtures("registry")
+def test_pretrained_weights_and_slips():
+    name = "multiscale_denoiser_small"
+    weights, fresh = (create_model(name, pretrained=given).state_dict() for given in (True, False))
+    assert any(not torch.equal(weights[key], fresh[key]) for key in weights)
+    assert create_model(name, pretrained=True, in_channels=1).in_channels == 1
+    for unclear in ("yes", "/tmp/weights", 1, None):
+        with pytest.raises(PDEConvError, match="True or False for pretrained, but got pretrained="):
+            create_model(name, pretrained=unclear)  # pyright: ignore[reportArgumentType]
+    for model, options in (("adr_classifier", {}), (name, {"in_channels": 7}), ("without", {})):
+        if model == "without":
+            own_model(model, lambda: torch.nn.Identity())
+        with pytest.raises(PDEConvError, match=rf"No weights for {model} .* weights for: .*{name} \(in_channels=1\)"):
+            create_model(model, pretrained=True, **options)
+
+
+@pytest.mark.usefixtures("registry")
+def test_pretrained_weights_are_of_the_default_options():
+    """Those that change no shape, too."""
+    name, model = "multiscale_denoiser_small", _constructors["multiscale_denoiser_small"]
+    _constructors[name] = lambda in_channels=1, steps=1: model(in_channels)
+    assert create_model(name, pretrained=True, steps=1).in_channels == 1
+    with pytest.raises(PDEConvError, match="default options, besides in_channels, but got steps=2; leave it out"):
+        create_model(name, pretrained=True, steps=2)
+    _constructors[name] = lambda in_channels=1: torch.nn.Conv2d(in_channels, 1, 1)
+    with pytest.raises(PDEConvError, match="are of a model with its default options"):
+        create_model(name, pretrained=True)
+
+
+def test_model_cards(monkeypatch, tmp_path):
+    for name, channels in (("multiscale_denoiser_small", 2), ("nothing", 1), ("adr_classifier", 3), (None, [])):
+        with pytest.raises(PDEConvError, match=r"weights for: .*multiscale_denoiser_small \(in_channels=1\)"):
+            model_card(name, channels)
+    monkeypatch.setattr(pretrained, "_folder", lambda: tmp_path)
+    (tmp_path / "mine.rgb.safetensors").touch()
+    with pytest.raises(PDEConvError, match=r"without their model card, mine\.rgb\.md; install"):
+        model_card("mine", 3)
+    (tmp_path / "mine.rgb.md").write_text("σ from 0 to 55", encoding="utf-8")
+    assert model_card("mine", 3) == "σ from 0 to 55"
 
 
 def test_pdeblock_evolves_and_trains():

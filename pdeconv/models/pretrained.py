@@ -21,15 +21,10 @@ def load_pretrained(model: nn.Module, name: str, in_channels: int) -> None:
     Raises:
         PDEConvError: If there are none, or they are of a model with other options.
     """
-    file = _folder() / f"{name}.{COLORS.get(in_channels, in_channels)}.safetensors"
-    if not file.is_file():
-        known = ", ".join(f"{known} (in_channels={channels})" for known, channels in list_pretrained()) or "none"
-        raise PDEConvError(
-            f"No weights for {name} with in_channels={in_channels} come with pdeconv; there are weights for: {known}."
-        )
+    check_pretrained(name, in_channels)
     from safetensors.torch import load  # only here, so that importing pdeconv stays cheap
 
-    weights = load(file.read_bytes())
+    weights = load((_folder() / f"{name}.{COLORS[in_channels]}.safetensors").read_bytes())
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     if shapes != {key: tuple(value.shape) for key, value in weights.items()}:
         raise PDEConvError(
@@ -37,6 +32,15 @@ def load_pretrained(model: nn.Module, name: str, in_channels: int) -> None:
             "other options, or without pretrained=True."
         )
     model.load_state_dict(weights)
+
+
+def check_pretrained(name: object, in_channels: object) -> None:
+    """Raise ``PDEConvError``, which names those there are, unless weights of such a model come with the package."""
+    if (name, in_channels) not in list_pretrained():
+        known = ", ".join(f"{known} (in_channels={channels})" for known, channels in list_pretrained()) or "none"
+        raise PDEConvError(
+            f"No weights for {name} with in_channels={in_channels} come with pdeconv; there are weights for: {known}."
+        )
 
 
 def list_pretrained() -> list[tuple[str, int]]:
@@ -52,8 +56,16 @@ def list_pretrained() -> list[tuple[str, int]]:
 
 
 def model_card(name: str, in_channels: int) -> str:
-    """The model card of weights that come with the package, as Markdown: data, recipe, figures, licence and limits."""
-    return (_folder() / f"{name}.{COLORS[in_channels]}.md").read_text(encoding="utf-8")
+    """The model card of weights that come with the package, as Markdown: data, recipe, figures, licence and limits.
+
+    Raises:
+        PDEConvError: If there are no such weights, or they came without a card.
+    """
+    check_pretrained(name, in_channels)
+    file = _folder() / f"{name}.{COLORS[in_channels]}.md"
+    if not file.is_file():
+        raise PDEConvError(f"The weights of {name} came without their model card, {file.name}; install pdeconv anew.")
+    return file.read_text(encoding="utf-8")
 
 
 def _folder() -> Traversable:

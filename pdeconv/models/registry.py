@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TypeVar, cast
@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from torch import nn
 
 from pdeconv.errors import PDEConvError
-from pdeconv.models.pretrained import load_pretrained
+from pdeconv.models.pretrained import check_pretrained, load_pretrained
 
 Constructor = Callable[..., nn.Module]
 _C = TypeVar("_C", bound=Constructor)
@@ -21,8 +21,12 @@ _constructors: dict[str, Constructor] = {}
 def register_model(name: str) -> Callable[[_C], _C]:
     """Register a constructor under ``name``, for :func:`create_model`.
 
+    Args:
+        name: Not taken yet.
+
     Raises:
-        PDEConvError: If the name is taken.
+        PDEConvError: If the name is taken, or no name. If what is registered is no function or class, or takes an
+            option ``name`` or ``pretrained``, which are those of :func:`create_model`.
 
     Example:
         >>> @register_model("identity_denoiser_example")
@@ -32,7 +36,21 @@ def register_model(name: str) -> Callable[[_C], _C]:
         Identity()
     """
 
+    if not isinstance(name, str) or not name:
+        raise PDEConvError(f'register_model needs a name, as in @register_model("my_model"), but got {name!r}.')
+
     def register(constructor: _C) -> _C:
+        if not callable(constructor):
+            raise PDEConvError(
+                f"register_model needs a class or a function that makes the model {name!r}, but got "
+                f"{type(constructor).__name__}."
+            )
+        for option in _parameters(constructor):
+            if option in ("name", "pretrained"):
+                raise PDEConvError(
+                    f"The model {name!r} has an option {option!r}, which is one of create_model itself and would never "
+                    f"get there; call it otherwise, such as {'title' if option == 'name' else 'weights'!r}."
+                )
         if name in _constructors:
             raise PDEConvError(f"A model named {name!r} is registered already; choose another name.")
         _constructors[name] = constructor
@@ -52,8 +70,13 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def model_options(name: str) -> tuple[str, ...]:
-    """The options that the model called ``name`` takes."""
-    return tuple(inspect.signature(model_constructor(name)).parameters)
+    """The options that the model called ``name`` takes by name; more, if its constructor has ``**options``."""
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return tuple(key for key, value in _parameters(model_constructor(name)).items() if value.kind not in many)
+
+
+def _parameters(constructor: Constructor) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(constructor).parameters
 
 
 def create_model(name: str, pretrained: bool = False, **options: object) -> nn.Module:
@@ -67,28 +90,43 @@ def create_model(name: str, pretrained: bool = False, **options: object) -> nn.M
 
     Raises:
         PDEConvError: If there is no such model, or it takes no such option; near matches are named. If there are no
-            such weights.
+            such weights, or ``pretrained`` is neither True nor False.
 
     Example:
         >>> model = create_model("reaction_diffusion_denoiser", in_channels=1)
     """
     constructor = model_constructor(name)
-    known = model_options(name)
-    for option in options:
+    if not isinstance(pretrained, bool):
+        raise PDEConvError(
+            f"create_model needs True or False for pretrained, but got pretrained={pretrained!r}; weights of your own "
+            "go into the model by model.load_state_dict."
+        )
+    known, parameters = model_options(name), _parameters(constructor)
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    for option in () if takes_any else options:
         if option not in known:
             near = get_close_matches(option, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise PDEConvError(f"{name} takes no option {option!r}{hint} It takes: {', '.join(known)}.")
+            raise PDEConvError(f"{name} takes no option {option!r}{hint} It takes: {', '.join(known) or 'none'}.")
+    if not pretrained:
+        return constructor(**options)
+    channels = options.get("in_channels", parameters["in_channels"].default if "in_channels" in parameters else None)
+    check_pretrained(name, channels)
+    for option, value in options.items():
+        default = parameters[option].default if option in parameters else inspect.Parameter.empty
+        if option != "in_channels" and value is not default and value != default:
+            raise PDEConvError(
+                f"The weights of {name} that come with pdeconv are of its default options, besides in_channels, but "
+                f"got {option}={value!r}; leave it out, or leave out pretrained=True."
+            )
     model = constructor(**options)
-    if pretrained:
-        channels = options.get("in_channels", inspect.signature(constructor).parameters["in_channels"].default)
-        load_pretrained(model, name, cast(int, channels))
+    load_pretrained(model, name, cast(int, channels))
     return model
 
 
 def model_constructor(name: str) -> Constructor:
     """What was registered under ``name``. Raises ``PDEConvError`` if nothing was; near matches are named."""
-    if name not in _constructors:
-        near = get_close_matches(name, _constructors, n=3) or list_models()
+    if not isinstance(name, str) or name not in _constructors:
+        near = get_close_matches(str(name), _constructors, n=3) or list_models()
         raise PDEConvError(f"There is no model {name!r}; near matches: {', '.join(near)}. list_models() names all.")
     return _constructors[name]
