@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
 from pdeconv.models import create_model
-from pdeconv.models.denoiser import cosine_basis
+from pdeconv.models.denoiser import Denoiser, cosine_basis
 from pdeconv.noise_level import estimate_noise_level
+from pdeconv.precision import without_autocast
 from pdeconv.tiles import apply_in_tiles
 
 if TYPE_CHECKING:
@@ -44,12 +45,17 @@ def denoise(
     The last two axes, channels aside, are those of an image; all others count images, each treated by itself. Images
     larger than a tile are done tile by tile, with the same result.
 
+    Floating-point numbers are on the scale of [0, 1], black to white, and may leave it a little; ``data_range`` gives
+    another. It computes in float32 (float64 with a model of that type), but for the model, which computes in its own.
+
     Args:
         image: NumPy array or tensor, of floating-point numbers or integers: gray (…, H, W), or in colour with
-            ``channel_axis``.
+            ``channel_axis``. A stack of no images comes back as such.
         sigma: Standard deviation of the noise, in the units of the image's values (25 for a strongly noisy image of
             bytes): a number; or one for each image, of the shape of the leading axes; or a map (…, H, W) of how it
-            varies, broadcast over the leading axes. Left out, it is estimated for each image.
+            varies, broadcast over the leading axes. Left out, it is estimated for each image, for which a GPU is waited
+            for. The least σ is 0.5/255 of ``data_range``, half a step of a byte, for the pretrained model and all of
+            :class:`pdeconv.models.denoiser.Denoiser`: at σ = 0 they still smooth a little.
         channel_axis: The axis of the colours, 1 (gray) or 3 (RGB) long: −1 for (H, W, 3), −3 for (B, 3, H, W). None
             for gray images, whose every axis before the last two counts images.
         data_range: The value that means white, 0 being black; by default 1 for floating-point images, and the largest
@@ -59,8 +65,8 @@ def denoise(
             used in evaluation mode, on its device. One of ``model.in_channels`` = 1 takes a colour image as three gray
             ones, luma and two differences of colours: orthonormal axes, along which the noise is the same. It is
             applied in tiles if it says how far it reaches: ``model.radius`` in pixels, and the period of its coarse
-            grids as ``model.multiple``. By default the pretrained model, on the device of a tensor; for a NumPy array
-            on a GPU that CUDA finds, else on the CPU.
+            grids as ``model.multiple``. It may be compiled, or in ``nn.DataParallel``. By default the pretrained model,
+            on the device of a tensor; for a NumPy array on a GPU that CUDA finds, else on the CPU.
         tile: Pixels along the sides of a tile, without its halo. Smaller ones need less memory.
 
     Returns:
@@ -83,6 +89,8 @@ def denoise(
     from pdeconv.image_array import read_image
 
     image = image.detach() if isinstance(image, Tensor) else image
+    if _is_empty_stack(image, channel_axis):
+        return image.clone() if isinstance(image, Tensor) else image.copy()
     read = read_image("denoise", image, channel_axis, dims=2, most_dims=2)
     lead = _leading_axes(image, channel_axis)
     data_range = _checked_range(read.state, read.peak, data_range, image.dtype)
@@ -109,7 +117,7 @@ def pretrained_denoiser(device: torch.device) -> nn.Module:
 def tile_size(model: nn.Module) -> int | None:
     """Pixels of a side of a tile for ``model``; None for one that can be applied to a whole image only."""
     radius = _radius(model)
-    return None if math.isinf(radius) else max(TILE, HALOS * int(radius))
+    return None if radius is None else max(TILE, HALOS * radius)
 
 
 def takes_level(model: nn.Module) -> bool:
@@ -118,7 +126,10 @@ def takes_level(model: nn.Module) -> bool:
 
 
 def _denoise_state(noisy: Tensor, sigma: Tensor | None, model: nn.Module, tile: int | None) -> Tensor:
-    """(B, C, H, W) on the scale of [0, 1], ``sigma`` (B,) or (B, 1, H, W), denoised in the type of the weights."""
+    """(B, C, H, W) on the scale of [0, 1], ``sigma`` (B,) or (B, 1, H, W), denoised.
+
+    In float32, or float64 if the weights are: half precision would round an image to steps as coarse as those of bytes.
+    """
     checked_type("denoise", model, nn.Module, "give one that maps (B, C, H, W) to (B, C, H, W)")
     takes_sigma = takes_level(model)
     if sigma is not None and not takes_sigma:
@@ -126,7 +137,7 @@ def _denoise_state(noisy: Tensor, sigma: Tensor | None, model: nn.Module, tile: 
             f"denoise got a sigma, but {type(model).__name__} is made for one level: its forward takes no sigma; "
             "leave it out."
         )
-    channels = getattr(model, "in_channels", noisy.shape[1])
+    channels = getattr(_unwrapped(model), "in_channels", noisy.shape[1])
     if channels not in (1, noisy.shape[1]):
         raise PDEConvError(
             f"denoise needs a model for images of {noisy.shape[1]} channels, but {type(model).__name__} has "
@@ -134,8 +145,8 @@ def _denoise_state(noisy: Tensor, sigma: Tensor | None, model: nn.Module, tile: 
         )
     tile = _checked_tile(model, tile, noisy.shape[2:])
     weights = [weight for weight in itertools.chain(model.parameters(), model.buffers()) if weight.is_floating_point()]
-    noisy = noisy.to(weights[0].dtype if weights else torch.float32)
-    at_once = max(1, CELLS // noisy[0, 0].numel())
+    noisy = noisy.to(torch.promote_types(weights[0].dtype, torch.float32) if weights else torch.float32)
+    at_once = max(1, CELLS // math.prod(noisy.shape[2:]))
     out = torch.empty_like(noisy)
     with torch.no_grad(), _evaluating(model):
         for first in range(0, len(noisy), at_once):
@@ -147,9 +158,9 @@ def _denoise_state(noisy: Tensor, sigma: Tensor | None, model: nn.Module, tile: 
             if channels < part.shape[1]:
                 axes = cosine_basis(part.shape[1]).to(part)
                 level = None if level is None else level.repeat_interleave(part.shape[1], 0)
-                part = torch.einsum("oc,bchw->bohw", axes, part).flatten(0, 1).unsqueeze(1)
-            device = weights[0].device if weights else part.device
-            denoised = _in_tiles(model, part, level, tile, device)
+                part = _rotated(axes, part).flatten(0, 1).unsqueeze(1)
+            like = weights[0] if weights else part
+            denoised = _in_tiles(model, part, level, tile, like)
             if denoised.shape != part.shape:
                 raise PDEConvError(
                     f"denoise needs a model that gives as many channels as it takes, but {type(model).__name__} made "
@@ -157,39 +168,57 @@ def _denoise_state(noisy: Tensor, sigma: Tensor | None, model: nn.Module, tile: 
                 )
             denoised = denoised.reshape(-1, *noisy.shape[1:])
             if axes is not None:
-                denoised = torch.einsum("oc,bohw->bchw", axes.to(denoised), denoised)
+                denoised = _rotated(axes.mT, denoised)
             out[first : first + at_once] = denoised
     return out
 
 
-def _in_tiles(model: nn.Module, noisy: Tensor, sigma: Tensor | None, tile: int, device: torch.device) -> Tensor:
-    channels = noisy.shape[1]
+def _rotated(axes: Tensor, image: Tensor) -> Tensor:
+    with without_autocast(image):
+        return torch.einsum("oc,bchw->bohw", axes, image)
+
+
+def _in_tiles(model: nn.Module, noisy: Tensor, sigma: Tensor | None, tile: int, like: Tensor) -> Tensor:
+    """``noisy`` denoised on the device of ``like``, in its type where the model does not see to that itself."""
+    channels, given, bare = noisy.shape[1], noisy.dtype, _unwrapped(model)
+    taken = given if isinstance(bare, Denoiser) else like.dtype
     mean = noisy.mean((2, 3), keepdim=True) if "mean" in _arguments(model) else None  # of the image, not of a tile
 
     def function(part: Tensor) -> Tensor:
+        part = part.to(taken)
         options = {} if mean is None else {"mean": mean.to(part)}
         if sigma is not None:
             options["sigma"] = part[:, channels:] if sigma.dim() == 4 else sigma.to(part)
-        return model(part[:, :channels], **options)
+        return model(part[:, :channels], **options).to(given)
 
     if sigma is not None and sigma.dim() == 4:  # a map is cut into the same tiles
         noisy = torch.cat((noisy, sigma.to(noisy)), dim=1)
-    radius, multiple = _radius(model), getattr(model, "multiple", 1)
-    halo = 0 if math.isinf(radius) else int(radius)
-    return apply_in_tiles(function, noisy, tile, halo, multiple, device=device)
+    return apply_in_tiles(function, noisy, tile, _radius(model) or 0, getattr(bare, "multiple", 1), device=like.device)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model that was compiled, or spread over devices: what it says of itself its wrapper may not."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
+            model = compiled
+        else:
+            return model
 
 
 def _arguments(model: nn.Module) -> Collection[str]:
-    return inspect.signature(getattr(model, "_orig_mod", model).forward).parameters  # a compiled one hides its own
+    return inspect.signature(_unwrapped(model).forward).parameters
 
 
-def _radius(model: nn.Module) -> float:
-    """How far a pixel influences others; ∞ where the model does not say."""
-    return getattr(model, "radius", math.inf)
+def _radius(model: nn.Module) -> int | None:
+    """How far a pixel influences others; None where the model does not say, or anywhere."""
+    radius = getattr(_unwrapped(model), "radius", math.inf)
+    return math.ceil(checked_number("denoise", "model.radius", radius, zero_too=True)) if radius != math.inf else None
 
 
 def _checked_tile(model: nn.Module, tile: int | None, size: torch.Size) -> int:
-    if tile is not None and checked_count("denoise", "tile", tile) < max(size) and math.isinf(_radius(model)):
+    if tile is not None and checked_count("denoise", "tile", tile) < max(size) and _radius(model) is None:
         raise PDEConvError(
             f"denoise got tile={tile}, but {type(model).__name__} does not declare how far it reaches; set its radius, "
             "in pixels, or leave tile out."
@@ -208,6 +237,15 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def _is_empty_stack(image: object, channel_axis: int | None) -> bool:
+    """Whether there are no images; one without pixels is another matter."""
+    shape = list(getattr(image, "shape", ()))
+    if channel_axis is not None and -len(shape) <= channel_axis < len(shape):
+        shape.append(shape.pop(channel_axis))
+    axes = 2 if channel_axis is None else 3
+    return 0 in shape[:-axes] and 0 not in shape[-axes:]
 
 
 def _leading_axes(image: NDArray | Tensor, channel_axis: int | None) -> tuple[int, ...]:

@@ -68,7 +68,7 @@ class EdgeStopping(Coefficient):
             return None
         kappa = one_a_channel(per_channel(self.ceiling * torch.sigmoid(self.weight[None]), u), u.shape[1])
         # Its square must be a number, and not 0.
-        sharpness = torch.exp(-self.log_contrast[None]).clamp(1e-15, 1e15)
+        sharpness = torch.exp(-wider_than_half(self.log_contrast[None])).clamp(1e-15, 1e15)
         sharpness = one_a_channel(per_channel(sharpness, u), u.shape[1])
         return DepthwiseEquation(kappa, sharpness, name)
 

@@ -16,6 +16,7 @@ FRAME = 4  # width of the frame around a patch
 QUIET = 8  # one patch in so many is taken
 CANDIDATES = 1 << 16  # patches of a large image to choose from
 PER_VALUE = 8  # patches for each value of a patch: with fewer, the eigenvalues of pure noise spread too far
+CELLS = 1 << 18  # so many values of each image are judged at once
 CLIPPED = 0.05  # share of a frame's cells at the image's extremes from which it counts as clipped
 
 
@@ -38,6 +39,9 @@ def estimate_noise_level(image: Tensor) -> Tensor:
 
     Noise that is correlated (of a demosaiced or compressed photograph) comes out too small, and texture as fine as
     the noise that covers the whole image is taken for noise.
+
+    Beside the image it needs little more than the memory of a channel. A GPU is waited for: its solver of eigenvalues
+    reports to the CPU whether it succeeded.
 
     Args:
         image: (B, C, H, W), floating point, in any units. All channels have the same noise.
@@ -66,8 +70,8 @@ def estimate_noise_level(image: Tensor) -> Tensor:
         )
     with without_autocast(image):
         u = image if image.dtype == torch.float64 else image.float()
-        finite = u.isfinite().flatten(1).all(1)
-        sigma = _level(torch.where(finite[:, None, None, None], u, 0.0))  # LAPACK would raise for the whole batch
+        finite = (u.amin((1, 2, 3)).isfinite() & u.amax((1, 2, 3)).isfinite()).reshape(-1)
+        sigma = _level(u)
     return torch.where(finite, sigma, math.nan)
 
 
@@ -99,15 +103,23 @@ def _quiet_patches(u: Tensor) -> Tensor:
     chosen = unevenness.flatten(1)[:, places].topk(count, dim=1, largest=False, sorted=False).indices
     places = places[chosen]
     windows = _windows(u[..., FRAME:-FRAME, FRAME:-FRAME], SIDE)
-    return windows[torch.arange(len(u), device=u.device)[:, None], places // columns, places % columns]
+    return windows[torch.arange(u.shape[0], device=u.device)[:, None], places // columns, places % columns]
 
 
 def _unevenness_of_frames(u: Tensor) -> Tensor:
     """Mean squared difference of neighbours in the frame around each patch, (B, rows, columns); ∞ where clipped."""
-    uneven = u.diff(dim=2).square()[..., :-1] + u.diff(dim=3).square()[..., :-1, :]
-    extreme = (u == u.amin((2, 3), keepdim=True)) | (u == u.amax((2, 3), keepdim=True))
-    mean = _mean_in_frames(torch.stack((uneven.sum(1), extreme[..., :-1, :-1].any(1).to(u.dtype)), dim=1))
-    return torch.where(mean[:, 1] > CLIPPED, math.inf, mean[:, 0])
+    lowest, highest = u.amin((2, 3), keepdim=True), u.amax((2, 3), keepdim=True)
+    beyond = SIDE + 2 * FRAME - 1  # rows that the last patch needs below its first
+    rows = u.shape[2] - beyond
+    at_once = max(CELLS // (u.shape[1] * u.shape[3]), 4 * beyond)
+    unevenness = u.new_empty(u.shape[0], rows, u.shape[3] - beyond)
+    for first in range(0, rows, at_once):
+        strip = u[:, :, first : first + at_once + beyond]
+        uneven = (strip.diff(dim=2).square_()[..., :-1] + strip.diff(dim=3).square_()[..., :-1, :]).sum(1)
+        extreme = ((strip == lowest) | (strip == highest))[..., :-1, :-1].any(1).to(u.dtype)
+        mean = _mean_in_frames(torch.stack((uneven, extreme), dim=1))
+        unevenness[:, first : first + at_once] = torch.where(mean[:, 1] > CLIPPED, math.inf, mean[:, 0])
+    return unevenness
 
 
 def _mean_in_frames(cells: Tensor) -> Tensor:
@@ -127,13 +139,15 @@ def _sums(cells: Tensor, side: int) -> Tensor:
 
 
 def _spectrum(patches: Tensor) -> Tensor:
-    """Eigenvalues of the covariance of (B, N, C, side, side), ascending."""
+    """Eigenvalues of the covariance of (B, N, C, side, side), ascending; NaN where a patch holds NaN or ∞."""
     patches = patches.flatten(2)
     patches = patches - patches.mean(1, keepdim=True)
     covariance = patches.mT @ patches / patches.shape[1]
-    if covariance.device.type == "mps":  # has no eigenvalues
-        return torch.linalg.eigvalsh(covariance.cpu()).to(patches.device)
-    return torch.linalg.eigvalsh(covariance)
+    finite = covariance.isfinite().flatten(1).all(1)[:, None]
+    covariance = torch.where(finite[..., None], covariance, 0.0)  # LAPACK would raise for the whole batch
+    device = "cpu" if covariance.device.type == "mps" else covariance.device  # mps has no eigenvalues
+    values = torch.linalg.eigvalsh(covariance.to(device)).to(covariance.device)
+    return torch.where(finite, values, math.nan)
 
 
 def _spread_out(count: int, device: torch.device) -> Tensor:
@@ -165,5 +179,5 @@ def _level_of_differences(u: Tensor) -> Tensor:
         u = u.diff(n=order, dim=axis)
         gain *= math.comb(2 * order, order)
     if u.shape[2:] == (1, 1) and gain == 1.0:
-        return u.new_zeros(len(u)) + 0 * u.sum((1, 2, 3))
+        return 0 * u.sum((1, 2, 3))
     return u.abs().mean((1, 2, 3)) * math.sqrt(math.pi / 2 / gain)

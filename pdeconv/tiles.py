@@ -108,7 +108,7 @@ def tile_count(shape: Sequence[int], tile: int | Sequence[int], multiple: int = 
         >>> tile_count((100, 70), tile=30, multiple=8)
         12
     """
-    sizes = _checked_sizes("tile_count", tile, len(shape), multiple)
+    sizes = _checked_sizes("tile_count", tile, len(shape), checked_count("tile_count", "multiple", multiple))
     return math.prod(math.ceil(cells / size) for cells, size in zip(shape, sizes, strict=True))
 
 
@@ -136,7 +136,8 @@ def _apply(
             result = _checked_out(owner, out, u, part, spans) if result is None else result
             _write(part, spans, result)
             del part  # nothing of one tile outlives it
-    return u if result is None else result  # there is a first tile
+    assert result is not None  # check_state: every axis has a cell, and so a first tile
+    return result
 
 
 class _Span(NamedTuple):
@@ -205,7 +206,7 @@ def _checked_halo(evolve: Evolve) -> int:
             "image, or does not declare its radius; use explicit steps such as Heun and terms of finite stencils, "
             "declare the radius of a term of your own, or evolve the whole image."
         )
-    return evolve.steps * int(evolve.step.radius)
+    return evolve.steps * math.ceil(evolve.step.radius)
 
 
 def _unbounded(module: nn.Module) -> list[str]:
@@ -227,11 +228,18 @@ def _checked_sizes(owner: str, tile: int | Sequence[int], axes: int, multiple: i
 
 def _check_memory(owner: str, out: Tensor, u: Tensor) -> None:
     checked_type(owner, out, Tensor, "give out=torch.empty_like(u), or leave it out")
-    if out.untyped_storage().data_ptr() == u.untyped_storage().data_ptr():
+    (low, high), (lowest, highest) = _addresses(u), _addresses(out)
+    if u.device == out.device and low < highest and lowest < high:
         raise PDEConvError(
             f"{owner} cannot write into its input, which later tiles still need, but out shares the memory of "
             "u; give out=torch.empty_like(u)."
         )
+
+
+def _addresses(u: Tensor) -> tuple[int, int]:
+    """Of the first byte, and past the last one."""
+    cells = 0 if u.numel() == 0 else 1 + sum((n - 1) * step for n, step in zip(u.shape, u.stride(), strict=True))
+    return u.data_ptr(), u.data_ptr() + cells * u.element_size()
 
 
 def _checked_out(owner: str, out: Tensor | None, u: Tensor, part: Tensor, spans: tuple[_Span, ...]) -> Tensor:

@@ -7,7 +7,8 @@ from denoisers import Blur
 from torch import nn
 
 import pdeconv.denoising
-from pdeconv import PDEConvError, denoise, estimate_noise_level
+from pdeconv import PDEConvError, create_model, denoise, estimate_noise_level
+from pdeconv.denoising import takes_level, tile_size
 
 NUMPY_TYPES = ("uint8", "uint16", "int16", "int32", "float16", "float32", "float64", ">u2")
 TORCH_TYPES = (torch.uint8, torch.int16, torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -38,7 +39,7 @@ def noisy_array(shape, dtype="float64", sigma=0.1):
 
 
 @pytest.mark.parametrize("dtype", NUMPY_TYPES)
-@pytest.mark.parametrize("name", [name for name in SHAPES if name != "empty stack"])
+@pytest.mark.parametrize("name", SHAPES)
 def test_arrays_stay_what_they_are(name, dtype):
     shape, channel_axis = SHAPES[name]
     image = noisy_array(shape, dtype)
@@ -101,6 +102,32 @@ def test_tiles_equal_the_whole(channels, coarse):
         np.testing.assert_allclose(tiled, whole, rtol=1e-12, atol=1e-12)
 
 
+REGISTERED = {
+    "multiscale_denoiser": dict(channels=4, depth=2),
+    "adr_denoiser": dict(channels=2, steps=3),
+    "reaction_diffusion_denoiser": dict(steps=2, kernel_size=3),
+}
+
+
+@pytest.mark.parametrize("tile", [10, 16])
+@pytest.mark.parametrize("name", REGISTERED)
+def test_tiles_of_trained_denoisers_equal_the_whole(name, tile):
+    """Weights away from their start, sides that no tile and no coarse cell divides, gray and colour."""
+    model = create_model(name, **REGISTERED[name]).double()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    assert tile_size(model) == 1024
+    gray, colour = noisy_array((97, 83)), noisy_array((41, 83, 3))
+    noise_map = np.random.default_rng(1).uniform(0.01, 0.2, (97, 83))
+    cases = ((gray, 0.1, None), (gray, noise_map, None), (gray, None, None), (colour, noise_map[:41], -1))
+    for image, sigma, axis in cases:
+        whole = denoise(image, sigma, channel_axis=axis, model=model)
+        tiled = denoise(image, sigma, channel_axis=axis, model=model, tile=tile)
+        np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-12)
+        assert np.abs(whole - image).max() > 1e-2
+
+
 def test_large_images_go_in_tiles(monkeypatch):
     monkeypatch.setattr(pdeconv.denoising, "TILE", 16)
     model = Blur()
@@ -158,6 +185,82 @@ def test_a_model_is_left_as_it_was():
     image = noisy_array((9, 9))
     assert np.array_equal(denoise(image, 0.1, model=model), denoise(image, 0.1, model=model))
     assert model.training and model[0].training and not model[0].dropout.training
+
+
+class Identity(nn.Module):
+    """Of one type, as most models are."""
+
+    def __init__(self, dtype=torch.float32):
+        super().__init__()
+        self.in_channels, self.weight = 1, nn.Parameter(torch.ones(1, 1, 1, 1, dtype=dtype))
+
+    def forward(self, noisy):
+        assert noisy.dtype == self.weight.dtype
+        return nn.functional.conv2d(noisy, self.weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_do_not_round_the_image(dtype):
+    image = 0.7 + 0.01 * noisy_array((16, 16)).astype(np.float32)
+    model = create_model("reaction_diffusion_denoiser", steps=2, kernel_size=3)
+    expected = denoise(image, 0.01, model=model)
+    found = denoise(image, 0.01, model=model.to(dtype))
+    assert np.abs(found - expected).max() < 2e-4  # bfloat16 has steps of 4e-3 at 0.7
+    rounded = denoise(image, model=Identity(dtype))  # any other model gets what it can take
+    assert rounded.dtype == np.float32
+    np.testing.assert_array_equal(rounded, torch.from_numpy(image).to(dtype).float().numpy())
+
+
+def test_weights_of_double_precision_get_a_double_image():
+    image = noisy_array((9, 8))
+    np.testing.assert_array_equal(denoise(image, model=Identity(torch.float64)), image)
+
+
+def test_autocast_does_not_round_the_colours():
+    image, model = noisy_array((9, 8, 3)), nn.Identity()
+    model.in_channels = 1
+    model.forward = lambda noisy: noisy
+    with torch.autocast("cpu", torch.bfloat16):
+        np.testing.assert_allclose(denoise(image, channel_axis=-1, model=model), image, atol=1e-6)
+        found = denoise(image, 0.1, channel_axis=-1, model=create_model("reaction_diffusion_denoiser"))
+    expected = denoise(image, 0.1, channel_axis=-1, model=create_model("reaction_diffusion_denoiser"))
+    assert np.abs(found - expected).max() < 0.02
+
+
+@pytest.mark.parametrize("shape", [(0, 9, 8), (2, 0, 9, 8), (0, 9, 8, 3)])
+def test_a_stack_of_no_images(shape):
+    axis = -1 if shape[-1] == 3 else None
+    for image in (np.empty(shape, np.uint8), torch.empty(shape)):
+        found = denoise(image, 25, channel_axis=axis)
+        assert type(found) is type(image) and found.shape == shape and found.dtype == image.dtype
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        nn.DataParallel,
+        lambda model: torch.compile(model, backend="eager"),
+        lambda model: torch.compile(nn.DataParallel(model), backend="eager"),
+        lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
+    ],
+)
+def test_a_wrapped_model_is_known(wrap):
+    torch.compiler.reset()
+    model = Blur(1, coarse=True)
+    wrapped = wrap(model)
+    image = noisy_array((21, 18, 3))
+    expected = denoise(image, 0.1, channel_axis=-1, model=model, tile=12)
+    assert takes_level(wrapped) and tile_size(wrapped) == tile_size(model) == 1024
+    np.testing.assert_allclose(denoise(image, 0.1, channel_axis=-1, model=wrapped, tile=12), expected, rtol=1e-6)
+
+
+def test_a_radius_is_rounded_up():
+    image, model = noisy_array((45, 38)), Blur(1).double()
+    whole = denoise(image, 0.1, model=model)
+    model.radius = 0.5
+    np.testing.assert_allclose(denoise(image, 0.1, model=model, tile=12), whole, rtol=1e-12)
+    model.radius = 300.5
+    assert tile_size(model) == 4 * 301
 
 
 class Unaware(nn.Module):

@@ -8,6 +8,8 @@ import torch
 from skimage import data
 from torch import Tensor
 
+import pdeconv.noise_level
+from benchmarks.speed_rows.peak_memory import peak_bytes_of
 from pdeconv.errors import PDEConvError
 from pdeconv.noise_level import estimate_noise_level
 
@@ -83,9 +85,35 @@ def test_what_is_no_batch_of_images_is_refused(image: object) -> None:
         estimate_noise_level(image)  # pyright: ignore[reportArgumentType]
 
 
+def test_memory_of_a_large_image() -> None:
+    """Beside the image that of one channel: it is judged in strips, and no strip is seen in the result."""
+    image = noisy(torch.linspace(0, 1, 1500).expand(1, 1, 1200, 1500), 10)
+    estimate_noise_level(image[..., :64, :64])
+    assert peak_bytes_of(lambda: estimate_noise_level(image)) < 3 * image.numel() * 4
+
+
+def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = noisy(photograph("astronaut")[..., :300, :200].repeat(2, 1, 1, 1), 20).clamp(0, 1)
+    whole = estimate_noise_level(image)
+    monkeypatch.setattr(pdeconv.noise_level, "CELLS", 1)
+    torch.testing.assert_close(estimate_noise_level(image), whole, rtol=1e-5, atol=0)
+
+
 def test_large_images_take_no_more_patches() -> None:
     image = noisy(torch.linspace(0, 1, 1500).expand(1, 1, 1000, 1500), 10)
     assert 255 * estimate_noise_level(image).item() == pytest.approx(10, rel=0.05)
+
+
+@pytest.mark.parametrize("size", [(32, 40), (9, 9), (1, 1)])
+def test_exports_with_a_free_batch(size: tuple[int, int]) -> None:
+    class Estimate(torch.nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return estimate_noise_level(image)
+
+    axes = ({0: torch.export.Dim("batch", min=2)},)
+    exported = torch.export.export(Estimate(), (torch.rand(3, 1, *size),), dynamic_shapes=axes, strict=False).module()
+    image = torch.rand(5, 1, *size)
+    torch.testing.assert_close(exported(image), estimate_noise_level(image))
 
 
 def test_compiles_with_the_network_around_it() -> None:

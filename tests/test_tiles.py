@@ -150,9 +150,16 @@ def test_what_does_not_fit_is_refused():
     for tile in (0, 2.5, (4, 4, 4)):
         with pytest.raises(PDEConvError, match="tile"):
             evolve_in_tiles(evolve, u, tile)
-    for out in (u, u.view(-1).view(u.shape)):
+    array = np.zeros(u.numel() + 1)  # two tensors of one array do not know of each other
+    first, second = (torch.from_numpy(array[i:][: u.numel()]).view(u.shape) for i in (0, 1))
+    for state, out in ((u, u), (u, u.view(-1).view(u.shape)), (first, second)):
         with pytest.raises(PDEConvError, match="shares the memory"):
-            evolve_in_tiles(evolve, u, out=out)
+            evolve_in_tiles(evolve, state, out=out)
+    for tile in (0, 2.5):
+        with pytest.raises(PDEConvError, match="tile"):
+            tile_count((9, 9), tile)
+    with pytest.raises(PDEConvError, match="multiple"):
+        tile_count((9, 9), 3, multiple=0)
     for out in (u[..., 1:].clone(), u.float()):
         with pytest.raises(PDEConvError, match="out has"):
             evolve_in_tiles(evolve, u, out=out)
@@ -185,6 +192,39 @@ def test_any_function_with_a_coarse_grid(tile):
     out = torch.empty(2, 3, 45, 38, dtype=torch.float64)
     assert apply_in_tiles(net, u, tile, net.halo - 1, net.multiple, out) is out  # a halo is rounded up
     assert torch.equal(out, found)
+
+
+def test_into_the_other_half_of_the_same_memory():
+    halves = torch.rand(2, 1, 1, 24, 16)
+    blur = torch.nn.AvgPool2d(3, 1, 1)
+    assert torch.equal(apply_in_tiles(blur, halves[0], 7, halo=1, out=halves[1]), blur(halves[0]))
+
+
+def test_no_states():
+    none, evolve = image(2)[:0], march(Euler(build("perona_malik")))
+    assert evolve_in_tiles(evolve, none, 7).shape == none.shape
+    assert evolve_in_tiles(evolve, none, 7, out=torch.empty_like(none)).shape == none.shape
+
+
+class Half(Term):
+    """Moves towards the next cell, and says to reach halfway."""
+
+    radius = 0.5
+
+    def forward(self, u):
+        return operator(lambda v: torch.cat((v[..., 1:], v[..., -1:]), -1) - v, rate=1.0)
+
+
+def test_a_radius_that_is_no_whole_number_is_rounded_up():
+    evolve, u = march(Euler(Half())), image(2)
+    assert torch.equal(evolve_in_tiles(evolve, u, 5), evolve(u))
+
+
+@pytest.mark.parametrize("cells", [(1, 1), (3, 38), (5, 2)])
+@pytest.mark.parametrize("halo", [8, 50])
+def test_a_halo_wider_than_the_image(cells, halo):
+    net, u = Coarse(), torch.rand(2, 2, *cells, dtype=torch.float64)
+    torch.testing.assert_close(apply_in_tiles(net, u, 1, halo, net.multiple), net(u), rtol=1e-12, atol=1e-12)
 
 
 def test_the_halo_and_the_origin_matter():

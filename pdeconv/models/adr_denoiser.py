@@ -32,7 +32,8 @@ class ADRDenoiser(Denoiser):
     advection together, then exact convex combinations. The result is at each cell a convex combination of the copies,
     whose weights a convolution sees.
 
-    All parts keep the range: min f ≤ û ≤ max f for each channel, whatever the weights and the image.
+    All parts keep the range: min f ≤ û ≤ max f for each channel, whatever the weights and the image; with a map σ(x),
+    that of (f − μ)/σ.
 
     Args:
         in_channels: 1 for gray, 3 for colour.
@@ -80,6 +81,7 @@ class ADRDenoiser(Denoiser):
         return max(step.courant(1.0) for step in self.spread_and_move)  # pyright: ignore
 
     def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
+        v = v.to(self.fidelity.dtype)
         f = u = v.repeat_interleave(self.copies, 1)
         dt = u.new_ones(())
         states = [v]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,10 @@ class Denoiser(nn.Module, ABC):
     image, mirrored at its border by ``margin`` and cropped at the end.
 
     Attributes:
-        keeps: What the evolution keeps whatever the weights and the image: "energy", ‖û − μ‖ ≤ ‖f − μ‖ of the mirrored
-            image; "range", min f ≤ û ≤ max f for each channel; "own energy", that of the model never grows.
+        keeps: What the evolution keeps whatever the weights and the image, for one σ an image: "energy",
+            ‖û − μ‖ ≤ ‖f − μ‖ of the mirrored image; "range", min f ≤ û ≤ max f for each channel; "own energy", that of
+            the model never grows. With a map σ(x) it keeps the same of (f − μ)/σ: the norm weighted by 1/σ, and not
+            the plain one.
         in_channels: Channels of the image.
         radius: Cells to either side that a cell of the result depends on, but for μ.
         multiple: Cells of the coarsest grid's spacing: shifting the image by a multiple of it shifts the result.
@@ -59,19 +62,22 @@ class Denoiser(nn.Module, ABC):
         mean: Tensor | None = None,
         stages: int | None = None,
     ) -> Tensor:
-        """The denoised image.
+        """The denoised image, of the type of ``noisy``.
+
+        E is computed in the type of the weights, what is around it in float32 at least. What the model ``keeps`` it
+        keeps of û and f for one σ an image, and of (û − μ)/σ and (f − μ)/σ for a map.
 
         Args:
             noisy: (B, C, H, W).
-            sigma: Standard deviation of the noise in the image's units: a number, (B,), or a map (B, 1, H, W); None to
-                estimate it from each image.
+            sigma: Standard deviation of the noise in the image's units, at least 0.5/255, to which smaller ones are
+                raised: a number, (B,), or a map (B, 1, H, W); None to estimate it from each image.
             mean: μ, where the image is a part of a larger one: (B, C, 1, 1).
             stages: The image after so many stages, with a gradient in the parameters of the last of them alone: to
                 train it while those before stay as they are. None for all stages, trained jointly.
 
         Raises:
-            PDEConvError: If the image has not ``in_channels`` channels on two axes, σ is of another shape, or there are
-                not so many stages.
+            PDEConvError: If the image has not ``in_channels`` channels on two axes, σ or μ is of another shape or no
+                number, or there are not so many stages.
         """
         if stages is not None and not 1 <= stages <= self.stages:
             raise PDEConvError(f"{type(self).__name__} has {self.stages} stages, but got stages={stages}.")
@@ -94,22 +100,24 @@ class Denoiser(nn.Module, ABC):
     def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
         """The states from ``v``, noisy by 1 around 0, to the denoised one; ``level`` is σ in the image's units.
 
+        ``v`` is in float32 at least: the model gives it the type of its weights.
         With ``stages`` only those of the first so many, the last of which starts from a state without a gradient.
         """
 
     def _in_units_of_noise(
         self, noisy: Tensor, sigma: float | Tensor | None, mean: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """((f − μ)/σ with its margin, σ, μ)."""
+        """((f − μ)/σ with its margin, σ, μ), in float32 at least."""
         Grid().check(noisy)
         if noisy.shape[1] != self.in_channels:
             raise PDEConvError(
                 f"{type(self).__name__} is for images of {self.in_channels} channels, but got the shape "
                 f"{tuple(noisy.shape)}; build it with in_channels={noisy.shape[1]}."
             )
+        noisy = noisy.to(torch.promote_types(noisy.dtype, torch.float32))
         level = noise_map(noisy, sigma)
         level = self._mirrored(level) if level.shape[2:] == noisy.shape[2:] else level
-        mean = noisy.mean((2, 3), keepdim=True) if mean is None else mean
+        mean = noisy.mean((2, 3), keepdim=True) if mean is None else _checked_mean(mean, noisy)
         return (self._mirrored(noisy) - mean) / level, level, mean
 
     def _image(self, u: Tensor, noisy: Tensor, level: Tensor, mean: Tensor) -> Tensor:
@@ -125,7 +133,8 @@ class Denoiser(nn.Module, ABC):
     def _mirrored(self, image: Tensor) -> Tensor:
         """``image`` with its margin, and filled up to a multiple of ``multiple`` beyond it."""
         for axis in (2, 3):
-            missing = -(image.shape[axis] + 2 * self._margin) % self.multiple
+            cells = image.shape[axis] + 2 * self._margin
+            missing = (self.multiple - cells % self.multiple) % self.multiple
             image = extend_wide(image, axis, "neumann", self._margin + missing)
             image = image.narrow(axis, missing, image.shape[axis] - missing)
         return image
@@ -135,25 +144,48 @@ def noise_map(noisy: Tensor, sigma: float | Tensor | None) -> Tensor:
     """σ as a tensor that broadcasts to ``noisy``: (B, 1, 1, 1), or (B, 1, H, W) for a map; at least ``LOWEST_LEVEL``.
 
     Raises:
-        PDEConvError: If σ is negative (a number), or of a shape that does not belong to the image.
+        PDEConvError: If σ is negative (a number), no number, or of a shape that does not belong to the image.
     """
+    batch, _, rows, columns = noisy.shape
     if sigma is None:
         level = estimate_noise_level(noisy)
     elif isinstance(sigma, Tensor):
+        if sigma.dtype == torch.bool or sigma.is_complex():
+            raise PDEConvError(f"A denoiser needs real numbers for sigma, but got a tensor of {sigma.dtype}.")
         level = sigma.to(noisy.device)
+    elif isinstance(sigma, bool) or not isinstance(sigma, Real):
+        raise PDEConvError(
+            f"A denoiser needs sigma as a number or a tensor, ({batch},) or ({batch}, 1, {rows}, {columns}), but got "
+            f"{sigma!r}; give the standard deviation of the noise, such as 25 / 255, or torch.tensor of several."
+        )
+    elif not 0 <= sigma < math.inf:
+        raise PDEConvError(f"A denoiser needs a finite noise level sigma of at least 0, but got sigma={sigma}.")
     else:
-        if not (sigma >= 0 and math.isfinite(sigma)):
-            raise PDEConvError(f"expected a noise level sigma of at least 0, got {sigma}")
         level = noisy.new_full((), sigma)
     if level.ndim <= 1:
         level = level.reshape(-1, 1, 1, 1)
-    fits = level.ndim == 4 and level.shape[0] in (1, len(noisy)) and level.shape[1] == 1
+    fits = level.ndim == 4 and level.shape[0] in (1, batch) and level.shape[1] == 1
     if not fits or level.shape[2:] not in ((1, 1), noisy.shape[2:]):
         raise PDEConvError(
-            f"expected sigma as a number, ({len(noisy)},) or a map ({len(noisy)}, 1, {noisy.shape[2]}, "
-            f"{noisy.shape[3]}) for images of the shape {tuple(noisy.shape)}, got the shape {tuple(level.shape)}"
+            f"A denoiser needs sigma as a number, ({batch},) or a map ({batch}, 1, {rows}, {columns}) for images of "
+            f"the shape {tuple(noisy.shape)}, but got the shape {tuple(level.shape)}."
         )
     return level.to(noisy.dtype).clamp(min=LOWEST_LEVEL)
+
+
+def _checked_mean(mean: Tensor, noisy: Tensor) -> Tensor:
+    """``mean`` in the type of ``noisy``. Raises ``PDEConvError`` unless it is one number a channel."""
+    batch, channels = noisy.shape[:2]
+    if not isinstance(mean, Tensor) or mean.ndim != 4 or mean.shape[1:] != (channels, 1, 1):
+        got = tuple(mean.shape) if isinstance(mean, Tensor) else repr(mean)
+    elif mean.shape[0] in (1, batch):
+        return mean.to(noisy)
+    else:
+        got = tuple(mean.shape)
+    raise PDEConvError(
+        f"A denoiser needs the mean as a tensor ({batch}, {channels}, 1, 1), but got {got}; give "
+        "image.mean((2, 3), keepdim=True), or leave it out."
+    )
 
 
 def cosine_filters(kernel_size: int, channels: int) -> Tensor:

@@ -23,6 +23,7 @@ class EnergyFlowDenoiser(Denoiser):
 
     The experts ρ have learned curvature between −``concavity`` and 1, ‖K‖ ≤ 1, and λ is learned, below ``ceiling``; so
     E has curvature at most L = λ + 1, and each Euler step of dt = 1/L lowers E, whatever the weights and the image.
+    (f and u are in units of the noise: with a map σ(x), f stands for (f − μ)/σ, and the last term is weighted by 1/σ².)
     For λ·concavity ≤ 1 the energy is convex and the result, with enough steps, its minimum.
 
     Args:
@@ -97,6 +98,7 @@ class EnergyFlowDenoiser(Denoiser):
         return 0.5  # dt = 1/L of a limit 2/L
 
     def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
+        v = v.to(self.weight.dtype)
         strength = self.strength.to(v.dtype)
         dt = 1 / (1 + strength * self.experts.curvature)
         states = [v]

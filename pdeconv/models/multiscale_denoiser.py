@@ -34,7 +34,8 @@ class MultiscaleDenoiser(Denoiser):
 
     Whatever the weights, g is in (0, 1), ‖R‖ = 1 and ‖K‖² ≤ 2, so that 1 is the limit of each step, and the image never
     leaves the energy ball around its mean: ‖û − μ‖ ≤ ‖f − μ‖ (of an image whose sides are no multiples of 2^depth, that
-    of the image mirrored up to there). A constant image stays as it is.
+    of the image mirrored up to there). With a map σ(x) of the noise that holds for the norm weighted by 1/σ, not for
+    the plain one. A constant image stays as it is.
 
     At initialisation K is the cosine basis and g a (high) threshold of the response, as in translation-invariant
     cosine shrinkage.
@@ -112,7 +113,10 @@ class MultiscaleDenoiser(Denoiser):
         if log_level.shape[2:] != (1, 1):
             log_level = F.avg_pool2d(log_level, 2)
         states = [v]
-        for number, cycle in enumerate(list(self.cycles)[:stages], start=1):
+        cycles = list(self.cycles)[:stages]
+        if v.shape[0] == 0:  # pixel_unshuffle would leave an empty batch its shape
+            return states * (1 + len(cycles))
+        for number, cycle in enumerate(cycles, start=1):
             estimate = states[-1].detach() if number == stages else states[-1]
             states.append(cycle(v, log_level, None if number == 1 else estimate))
         return states

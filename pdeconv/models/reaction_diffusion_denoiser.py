@@ -28,6 +28,7 @@ class ReactionDiffusionDenoiser(Denoiser):
     Euler step of the diffusion at its stability limit, then the exact flow of the reaction towards the data,
     u ← u + wₜ(f − u), wₜ ∈ (0, 1). Both keep the energy ball ‖u‖ ≤ ‖f‖ (around the mean) whatever the weights, ‖·‖
     being that of the image mirrored at its border: fewer windows see the outermost cells, so noise would stay there.
+    With a map σ(x) of the noise it is the norm weighted by 1/σ that cannot grow.
 
     At initialisation the kernels are the discrete cosine basis without its constant, a tight frame, and the influence
     functions shrink what is small beside the noise: translation-invariant cosine shrinkage. Training starts there.
@@ -74,6 +75,7 @@ class ReactionDiffusionDenoiser(Denoiser):
         return max(evolve.step.courant(1.0) for evolve in self.diffusions)  # pyright: ignore
 
     def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
+        v = v.to(self.fidelity.dtype)
         states = [v]
         weights = torch.sigmoid(self.fidelity).to(v.dtype)
         for step, evolve in enumerate(list(self.diffusions)[:stages], start=1):
@@ -132,6 +134,7 @@ class GradientFlowDenoiser(Denoiser):
         return self.step.courant(1.0)
 
     def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
+        v = v.to(self.fidelity.dtype)
         dt = (self.duration / self.steps).to(v.dtype)
         weight = 1 - torch.exp(-dt * nn.functional.softplus(self.fidelity))
         states = [v]
