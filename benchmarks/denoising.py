@@ -26,13 +26,15 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pdeconv import create_model, list_pretrained
+from pdeconv import create_model, denoise, list_pretrained
+from pdeconv.denoising import SYMMETRIES
 from pdeconv.training.baselines import classical_filter, classical_filters
 from pdeconv.training.checkpoint import find_checkpoint
 from pdeconv.training.config import restored_config
@@ -67,9 +69,8 @@ def networks(runs: dict[str, str]) -> Iterator[Method]:
         if channels == 1:
             model = create_model(name, pretrained=True, in_channels=1)
             yield of_network(name, model)
-            yield Method(
-                f"{name}, mean of 8 symmetries", lambda noisy, sigma, m=model: symmetrised(m, noisy, sigma), model
-            )
+            if name.endswith("large"):
+                yield Method(f"{name}, self_ensemble", partial(ensembled, model), model)
     for name, folder in runs.items():
         checkpoint = find_checkpoint(Path(folder))
         config = restored_config(checkpoint.training["config"])
@@ -78,19 +79,13 @@ def networks(runs: dict[str, str]) -> Iterator[Method]:
         yield of_network(name, network)
 
 
+def ensembled(network: nn.Module, noisy: Tensor, sigma: float) -> Tensor:
+    return denoise(noisy[:, 0], sigma / EIGHT_BIT, data_range=1.0, model=network, self_ensemble=True)[:, None]
+
+
 def of_network(name: str, network: nn.Module) -> Method:
     network.eval()
     return Method(name, lambda noisy, sigma: network(noisy, sigma / EIGHT_BIT), network)
-
-
-def symmetrised(network: nn.Module, noisy: Tensor, sigma: float) -> Tensor:
-    """The mean of what a network makes of the image's eight turns and flips, each turned back (Timofte et al. 2016)."""
-    mean = torch.zeros_like(noisy)
-    for turns in range(4):
-        turned = noisy.rot90(turns, (2, 3))
-        mean += network(turned, sigma / EIGHT_BIT).rot90(-turns, (2, 3)) / 8
-        mean += network(turned.flip(3), sigma / EIGHT_BIT).flip(3).rot90(-turns, (2, 3)) / 8
-    return mean
 
 
 def bm3d_method() -> Method:
@@ -242,7 +237,7 @@ def main() -> None:
             continue
         name, of = method.name, method.weights
         if (network := method.network) is not None:
-            passes = 8 if "symmetries" in name else 1
+            passes = SYMMETRIES if "self_ensemble" in name else 1
             results.want(name, "parameters", of, lambda n=network: sum(p.numel() for p in n.parameters()))
             results.want(name, "multiply-adds", of, lambda n=network, p=passes: p * multiply_adds_a_pixel(n))
         if options.repeats:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from pdeconv.denoising import denoise, pretrained_denoiser, takes_level, tile_size
+from pdeconv.denoising import SYMMETRIES, denoise, pretrained_denoiser, takes_level, tile_size
 from pdeconv.errors import PDEConvError
 from pdeconv.noise_level import estimate_noise_level
 from pdeconv.picture_files import WRITABLE, Picture, format_of, read_picture, write_picture
@@ -44,6 +44,8 @@ class DenoiseConfig:
     """pixels along the sides of the tiles that large pictures are done in; smaller ones need less memory"""
     model: str | None = None
     """folder of a run or a checkpoint of train.py, to use in place of the network that comes with pdeconv"""
+    self_ensemble: bool = False
+    """average over the eight turns and flips of a picture: a little better, at eight times the time"""
     overwrite: bool = False
     """replace files that exist, and the input itself if the output names it"""
 
@@ -142,9 +144,17 @@ def denoise_file(
     if sigma is None and takes_level(model):
         sigma, known = estimated_level(picture), "estimated"
     tile = tile_size(model) if settings.tile is None else settings.tile
-    with display.tiles(model, source.name, picture.pixels.shape[:2], tile):
-        level = None if sigma is None else sigma * picture.peak / 255
-        pixels = denoise(picture.pixels, level, channel_axis=-1, data_range=picture.peak, model=model, tile=tile)
+    times = SYMMETRIES if settings.self_ensemble else 1
+    with display.tiles(model, source.name, picture.pixels.shape[:2], tile, times):
+        pixels = denoise(
+            picture.pixels,
+            None if sigma is None else sigma * picture.peak / 255,
+            channel_axis=-1,
+            data_range=picture.peak,
+            model=model,
+            tile=tile,
+            self_ensemble=settings.self_ensemble,
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -226,9 +236,9 @@ class _Display:
         self._bars.advance(self._pictures)
 
     @contextmanager
-    def tiles(self, model: nn.Module, name: str, size: tuple[int, ...], tile: int | None):
-        """Count the calls of ``model``, one for each tile."""
-        tiles = 1 if tile is None else tile_count(size, tile, getattr(model, "multiple", 1))
+    def tiles(self, model: nn.Module, name: str, size: tuple[int, ...], tile: int | None, times: int):
+        """Count the calls of ``model``, so many times one for each tile."""
+        tiles = times if tile is None else times * tile_count(size, tile, getattr(model, "multiple", 1))
         bar = self._bars.add_task(name, total=tiles, visible=tiles > 1)
         with model.register_forward_hook(lambda *_: self._bars.advance(bar)) if tiles > 1 else nullcontext():
             yield

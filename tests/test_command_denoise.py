@@ -264,6 +264,8 @@ def test_levels_and_tiles(tmp_path: Path, capsys, monkeypatch) -> None:
     assert shown == pytest.approx(25.5, rel=0.1)
     assert run(tmp_path / "a.png", tmp_path / "tiled.png", "--tile", 30) == 0
     assert model.calls == 1 + 3 * 2
+    assert run(tmp_path / "a.png", tmp_path / "turned.png", "--tile", 30, "--self_ensemble", "true") == 0
+    assert model.calls == 7 + 8 * 3 * 2
     whole = np.asarray(Image.open(tmp_path / "whole.png")).astype(int)
     assert np.abs(np.asarray(Image.open(tmp_path / "tiled.png")) - whole).max() <= 1
     assert run(tmp_path / "deep.png", tmp_path / "same.png", "--sigma", shown) == 0
@@ -374,7 +376,9 @@ def test_help_names_every_option(capsys) -> None:
         run("--help")
     shown = capsys.readouterr().out
     assert not caught.value.code
-    assert all(name in shown for name in ("input", "output", "--sigma", "--tile", "--model", "--overwrite"))
+    assert all(
+        name in shown for name in ("input", "output", "--sigma", "--tile", "--model", "--self_ensemble", "--overwrite")
+    )
     assert pdeconv.__main__.main(["--help"]) == 0 and "denoise" in capsys.readouterr().out
 
 

@@ -128,6 +128,25 @@ def test_tiles_of_trained_denoisers_equal_the_whole(name, tile):
         assert np.abs(whole - image).max() > 1e-2
 
 
+@pytest.mark.parametrize("tile", [None, 10])
+def test_the_self_ensemble_turns_with_the_image(tile):
+    """What a turned or flipped image becomes is turned or flipped, with a map and in colour, and not without it."""
+    model = create_model("multiscale_denoiser", **REGISTERED["multiscale_denoiser"]).double()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    image, noise_map = noisy_array((3, 21, 34)), np.random.default_rng(1).uniform(0.01, 0.2, (21, 34))
+    options = dict(channel_axis=0, model=model, tile=tile)
+    found = denoise(image, noise_map, self_ensemble=True, **options)
+    alone = denoise(image, noise_map, **options)
+    for turn in (lambda v: np.rot90(v, 1, (-2, -1)), lambda v: v[..., ::-1], lambda v: v[..., ::-1, :]):
+        turned = denoise(turn(image).copy(), turn(noise_map).copy(), self_ensemble=True, **options)
+        np.testing.assert_allclose(turned, turn(found), rtol=0, atol=1e-12)
+    assert (
+        np.abs(denoise(image[..., ::-1].copy(), noise_map[:, ::-1].copy(), **options)[..., ::-1] - alone).max() > 1e-3
+    )
+
+
 def test_large_images_go_in_tiles(monkeypatch):
     monkeypatch.setattr(pdeconv.denoising, "TILE", 16)
     model = Blur()
