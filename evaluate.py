@@ -6,7 +6,6 @@ python evaluate.py runs/NAME --image photo.jpg --add_noise 25
 python evaluate.py runs/NAME --image photo.jpg --mask known.png
 """
 
-import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from pdeconv.allocator import keep_freed_memory
+from pdeconv.denoising import takes_level
 from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import find_checkpoint
 from pdeconv.training.command_line import parse, run_program
@@ -122,8 +122,7 @@ def denoise(
     name, output = Path(settings.image or "").stem, Path(settings.output)
     given = read_image(settings.image or "", config.data.color)
     noisy = given if settings.add_noise is None else noisy_test_image(given[None], settings.add_noise, index=0)[0]
-    takes_level = "sigma" in inspect.signature(type(network).forward).parameters
-    told = {} if settings.add_noise is None or not takes_level else {"sigma": settings.add_noise / EIGHT_BIT}
+    told = {} if settings.add_noise is None or not takes_level(network) else {"sigma": settings.add_noise / EIGHT_BIT}
     denoised = network(noisy[None].to(device), **told)[0].float().cpu()
     pictures = {f"{name}_denoised.png": denoised, f"{name}_before_after.png": torch.cat((noisy, denoised), dim=-1)}
     if settings.add_noise is not None:

@@ -8,10 +8,10 @@ classical filters, all on the same noisy pictures. Networks and BM3D are told σ
 wavelets (scikit-image) choose the strength that is best for each picture, by looking at the clean one, on the first
 ``--tuned`` pictures of a set only: they are slow. Multiply-adds are those of convolutions and products, for a pixel.
 Time is that of one picture of 1024 x 1024 in float32, the median of ``--repeats``, on a machine that is otherwise idle;
-that of the tuned filters is for one strength.
+that of BM3D and of the tuned filters, for one strength, is measured once.
 
-Figures are kept in ``--results`` as they come, with the weights and the pictures that they are of: an interrupted run
-goes on where it stopped, and new weights are measured anew.
+Figures are kept in ``--results`` as they come, with digests of the weights and the pictures that they are of: an
+interrupted run goes on where it stopped, and what has changed is measured anew. Delete the file when the code has.
 
 BM3D is the package ``bm3d`` (extra ``benchmark``), if it is installed; its licence allows research and not-for-profit
 use only.
@@ -24,7 +24,7 @@ import importlib.util
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,10 +58,14 @@ class Method:
     @property
     def weights(self) -> str:
         """A digest of the weights, which figures depend on."""
-        digest = hashlib.sha256()
-        for value in self.network.state_dict().values() if self.network is not None else ():
-            digest.update(value.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:12] if self.network is not None else ""
+        return "" if self.network is None else digest(self.network.state_dict().values())
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    found = hashlib.sha256()
+    for value in tensors:
+        found.update(value.contiguous().numpy().tobytes())
+    return found.hexdigest()[:12]
 
 
 def networks(runs: dict[str, str]) -> Iterator[Method]:
@@ -115,6 +119,10 @@ def tuned_psnr(clean: list[Tensor], sigma: float) -> dict[str, float]:
     return {name: statistics.mean(score.psnr for score in scores) for name, scores in found.items()}
 
 
+def machine() -> str:
+    return f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
 def seconds_of_classical(name: str) -> float:
     noisy = noisy_test_image(torch.rand(1, 1, 1024, 1024, generator=torch.manual_seed(0)), 25, 0)[0]
     start = time.perf_counter()
@@ -147,7 +155,7 @@ class Results:
         self.path, self.rows, self.of = path, {}, {}
         for line in path.read_text().splitlines() if path.exists() else ():
             row = json.loads(line)
-            self._put(row["method"], row["figure"], row["value"], row["of"])
+            self._put(row["method"], row["figure"], row["value"], row.get("of"))
 
     def lacks(self, method: str, figure: str, of: str) -> bool:
         return self.of.get((method, figure)) != of
@@ -162,7 +170,7 @@ class Results:
             file.write(json.dumps({"method": method, "figure": figure, "value": value, "of": of}) + "\n")
         print(f"{method:52} {figure:16} {value:.4g}", flush=True)
 
-    def _put(self, method: str, figure: str, value: float, of: str) -> None:
+    def _put(self, method: str, figure: str, value: float, of: str | None) -> None:
         self.rows.setdefault(method, {})[figure] = value
         self.of[method, figure] = of
 
@@ -172,12 +180,12 @@ def measure_tuned(sets: dict[str, list[Tensor]], count: int, timed: bool, result
     rows = {method: f"{method}, best strength, first {count}" for method in CLASSICAL}
     for place, clean in sets.items():
         for sigma in SIGMAS:
-            figure, of = f"{place} {sigma}", f"{min(count, len(clean))} pictures"
+            figure, of = f"{place} {sigma}", f"{digest(clean[:count])} {count}"
             if any(results.lacks(row, figure, of) for row in rows.values()):
                 for method, value in tuned_psnr(clean[:count], sigma).items():
                     results.keep(rows[method], figure, value, of)
     for method, row in rows.items() if timed else ():
-        results.want(row, "time", "", lambda m=method: seconds_of_classical(m))
+        results.want(row, "time", machine(), lambda m=method: seconds_of_classical(m))
 
 
 def markdown(rows: dict[str, dict[str, float]], sets: list[str]) -> str:
@@ -203,7 +211,7 @@ def draw(rows: dict[str, dict[str, float]], path: Path) -> None:
     for name, row in rows.items():
         if "time" not in row or "BSD68 25" not in row:
             continue
-        name = name.replace("multiscale_denoiser_", "multiscale ").replace(", mean", ",\nmean")
+        name = name.replace("multiscale_denoiser_", "multiscale ").replace(", self_ensemble", ",\nself-ensemble")
         network = "parameters" in row
         color = "#1769aa" if network else "#777777"
         axes.plot(row["time"], row["BSD68 25"], "o" if network else "s", color=color)
@@ -242,14 +250,14 @@ def main() -> None:
             results.want(name, "multiply-adds", of, lambda n=network, p=passes: p * multiply_adds_a_pixel(n))
         if options.repeats:
             repeats = options.repeats if network is not None else 1
-            results.want(name, "time", of, lambda m=method, r=repeats: seconds_a_megapixel(m, r))
+            results.want(name, "time", f"{of} {machine()}", lambda m=method, r=repeats: seconds_a_megapixel(m, r))
         for place, clean in sets.items():
             for sigma in SIGMAS:
-                pictures = f"{of} {len(clean)} pictures".strip()
+                pictures = f"{of} {digest(clean)}"
                 results.want(name, f"{place} {sigma}", pictures, lambda m=method, c=clean, s=sigma: mean_psnr(m, c, s))
     if options.tuned:
         measure_tuned(sets, options.tuned, bool(options.repeats), results)
-    print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}\n\n{markdown(results.rows, list(sets))}")
+    print(f"\n{machine()}\n\n{markdown(results.rows, list(sets))}")
     if options.picture:
         draw(results.rows, Path(options.picture))
 

@@ -4,7 +4,7 @@ python benchmarks/denoising_extremes.py --test FOLDER [--largest 4000 3000]
 
 For each: PSNR of the output at σ = 0 against the clean input, and at σ = 65 and 75 (training ended at 55) beside that
 of the noisy input, with σ given and estimated, in means over the pictures; and sizes from 1 x 1 on, each finite, of the
-same shape, and in the energy ball of its input.
+same shape, and, where the sides are multiples of the coarsest grid's cells, in the energy ball of its input.
 """
 
 import argparse
@@ -49,6 +49,9 @@ def main() -> None:
             start = time.perf_counter()
             found = denoise(noisy, 0.1, model=model)
             assert found.shape == size and np.isfinite(found).all(), f"{name} fails at {size}"
+            if all(side % model.multiple == 0 for side in size):
+                mean = noisy.mean(dtype=np.float64)
+                assert np.linalg.norm(found - mean) <= np.linalg.norm(noisy - mean), f"{name} leaves the ball at {size}"
             print(f"{name}, {size[0]} x {size[1]}: std {noisy.std():.4f} to {found.std():.4f}, ", end="")
             print(f"{time.perf_counter() - start:.2f} s")
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
 from pdeconv.models import create_model
-from pdeconv.models.denoiser import Denoiser, cosine_basis
+from pdeconv.models.denoiser import LOWEST_LEVEL, Denoiser, cosine_basis
 from pdeconv.noise_level import estimate_noise_level
 from pdeconv.precision import without_autocast
 from pdeconv.tiles import apply_in_tiles
@@ -30,6 +30,7 @@ HALOS = 4  # a tile is at least so many halos long, else most of the work would 
 CELLS = 1 << 20  # of small images, as many at once
 SYMMETRIES = 8  # of a square
 FAR_FROM_ONE = 8.0  # floating-point images with larger values are hardly on the scale of [0, 1]
+FAR_BELOW_ONE = 0.1  # nor, where the noise is below the least level too, those with smaller ones
 
 
 def denoise(
@@ -101,7 +102,8 @@ def denoise(
         return image.clone() if isinstance(image, Tensor) else image.copy()
     read = read_image("denoise", image, channel_axis, dims=2, most_dims=2)
     lead = _leading_axes(image, channel_axis)
-    data_range = _checked_range(read.state, read.peak, data_range, image.dtype)
+    levels = None if sigma is None else _noise_levels(sigma, lead, read.state.shape[2:])
+    data_range = _checked_range(read.state, read.peak, data_range, levels, image.dtype)
     channels = read.state.shape[1]
     if channels not in (1, 3):
         raise PDEConvError(
@@ -112,7 +114,7 @@ def denoise(
         cuda = not isinstance(image, Tensor) and torch.cuda.is_available()
         model = pretrained_denoiser(torch.device("cuda") if cuda else read.state.device)
     scale = read.peak / data_range
-    levels = None if sigma is None else _noise_levels(sigma, lead, read.state.shape[2:]) / data_range
+    levels = None if levels is None else levels / data_range
     return read.restore(_denoise_state(read.state * scale, levels, model, tile, self_ensemble) / scale, own_type=True)
 
 
@@ -172,11 +174,6 @@ def _denoise_state(
             like = weights[0] if weights else part
             function = partial(_in_tiles, model, tile=tile, like=like)
             denoised = _mean_of_symmetries(function, part, level) if self_ensemble else function(part, level)
-            if denoised.shape != part.shape:
-                raise PDEConvError(
-                    f"denoise needs a model that gives as many channels as it takes, but {type(model).__name__} made "
-                    f"{tuple(denoised.shape)} of {tuple(part.shape)}."
-                )
             denoised = denoised.reshape(-1, *noisy.shape[1:])
             if axes is not None:
                 denoised = _rotated(axes.mT, denoised)
@@ -216,7 +213,14 @@ def _in_tiles(model: nn.Module, noisy: Tensor, sigma: Tensor | None, tile: int, 
 
     if sigma is not None and sigma.dim() == 4:  # a map is cut into the same tiles
         noisy = torch.cat((noisy, sigma.to(noisy)), dim=1)
-    return apply_in_tiles(function, noisy, tile, _radius(model) or 0, getattr(bare, "multiple", 1), device=like.device)
+    halo, multiple = _radius(model) or 0, getattr(bare, "multiple", 1)
+    denoised = apply_in_tiles(function, noisy, tile, halo, multiple, device=like.device)
+    if denoised.shape[1] != channels:
+        raise PDEConvError(
+            f"denoise needs a model that gives as many channels as it takes, but {type(model).__name__} made "
+            f"{denoised.shape[1]} of {channels}."
+        )
+    return denoised
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -265,7 +269,9 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 def _is_empty_stack(image: object, channel_axis: int | None) -> bool:
     """Whether there are no images; one without pixels is another matter."""
     shape = list(getattr(image, "shape", ()))
-    if channel_axis is not None and -len(shape) <= channel_axis < len(shape):
+    if channel_axis is not None:
+        if not isinstance(channel_axis, int) or not -len(shape) <= channel_axis < len(shape):
+            return False  # which the reader of images explains
         shape.append(shape.pop(channel_axis))
     axes = 2 if channel_axis is None else 3
     return 0 in shape[:-axes] and 0 not in shape[-axes:]
@@ -289,14 +295,17 @@ def _leading_axes(image: NDArray | Tensor, channel_axis: int | None) -> tuple[in
     return tuple(shape[:-2])
 
 
-def _checked_range(state: Tensor, peak: int, data_range: float | None, dtype: object) -> float:
+def _checked_range(state: Tensor, peak: int, data_range: float | None, sigma: Tensor | None, dtype: object) -> float:
+    """The value that means white. Raises ``PDEConvError`` where floating-point values suggest another than 1."""
     if data_range is not None:
         return checked_number("denoise", "data_range", data_range)
     largest = float(state.abs().max()) if peak == 1 else 1.0
-    if largest > FAR_FROM_ONE:
+    faint = sigma is not None and bool(((sigma > 0) & (sigma < LOWEST_LEVEL)).all()) and largest < FAR_BELOW_ONE
+    if largest > FAR_FROM_ONE or faint or 0 < largest < LOWEST_LEVEL:
         raise PDEConvError(
             f"denoise takes floating-point images on the scale of [0, 1] unless data_range says otherwise, but got "
-            f"{dtype} with values as large as {largest:g}; give data_range, such as 255."
+            f"{dtype} with values {'at most' if largest < 1 else 'as large as'} {largest:g}; give data_range, the "
+            "value that means white."
         )
     return float(peak)
 

@@ -147,6 +147,21 @@ def test_the_self_ensemble_turns_with_the_image(tile):
     )
 
 
+@pytest.mark.parametrize("self_ensemble", [False, True])
+def test_a_model_that_changes_the_channels_is_refused(self_ensemble):
+    class Changes(nn.Module):
+        def __init__(self, made):
+            super().__init__()
+            self.made = made
+
+        def forward(self, noisy):
+            return noisy[:, :1].repeat(1, self.made, 1, 1)
+
+    for channels, made in ((3, 1), (1, 3)):
+        with pytest.raises(PDEConvError, match=f"made {made} of {channels}"):
+            denoise(noisy_array((9, 8, channels)), channel_axis=-1, model=Changes(made), self_ensemble=self_ensemble)
+
+
 def test_large_images_go_in_tiles(monkeypatch):
     monkeypatch.setattr(pdeconv.denoising, "TILE", 16)
     model = Blur()
@@ -307,6 +322,10 @@ IMAGE = noisy_array((20, 17))
         (torch.rand(2, 3, 20, 17), {}, "channel_axis=-3"),
         (noisy_array((20, 17, 4)), {"channel_axis": -1}, "opacity"),
         (IMAGE, {"channel_axis": 5}, "channel_axis=5"),
+        (IMAGE, {"channel_axis": 1.5}, "channel_axis"),
+        (IMAGE, {"channel_axis": "last"}, "channel_axis"),
+        (1e-3 * IMAGE, {}, "give data_range"),
+        (1e-2 * IMAGE, {"sigma": 1e-3}, "give data_range"),
         (IMAGE, {"sigma": -1}, "sigma"),
         (IMAGE, {"sigma": float("nan")}, "sigma"),
         (IMAGE, {"sigma": "strong"}, "sigma"),

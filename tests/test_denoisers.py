@@ -9,7 +9,7 @@ import torch
 from pdeconv import PDEConvError, create_model, estimate_noise_level
 from pdeconv.diffusivity import PeronaMalik
 from pdeconv.models.denoiser import LOWEST_LEVEL
-from pdeconv.models.multiscale_denoiser import prolongate, restrict
+from pdeconv.models.multiscale_denoiser import LEVEL_UNIT, prolongate, restrict
 
 SMALL = {
     "adr_denoiser": dict(channels=3, steps=3),
@@ -385,3 +385,34 @@ def test_energies_that_are_convex_have_one_minimum():
                 u = torch.addcmul(model.step(u, dt * model.strength), v - u, dt)
             ends.append(u)
     assert torch.allclose(*ends, atol=1e-6)
+
+
+def test_a_further_cycle_starts_again_and_looks_at_the_estimate():
+    """The diffusivity lags: the second cycle diffuses the noisy image, by what it sees in the first one's result."""
+    case = ("multiscale_denoiser, two cycles", 1)
+    model, noisy = denoiser(case, far=0.3), image(case, (16, 24))
+    with torch.no_grad():
+        v, level, _ = model._in_units_of_noise(noisy, 0.1, None)
+        log_level = torch.log(level / LEVEL_UNIT)
+        states = model._evolved(v, level)
+        first, second = model.cycles
+        assert torch.equal(states[1], first(v, log_level)) and torch.equal(states[2], second(v, log_level, states[1]))
+        assert not torch.allclose(states[2], second(v, log_level, v), atol=1e-3), "the estimate matters"
+        for grid in second.grids:  # g = 0
+            grid.head.weight.zero_(), grid.head.bias.fill_(-60.0), grid.head_slope.zero_(), grid.contrast.zero_()
+        assert torch.allclose(model(noisy, 0.1), noisy, atol=1e-12), "nothing is diffused of the noisy image"
+
+
+@pytest.mark.parametrize("name", ["multiscale_denoiser_small", "multiscale_denoiser_large"])
+@torch.no_grad()
+def test_trained_weights_in_float16_bear_values_far_from_one(name):
+    """The largest that denoise() takes without being told the range, at the least noise level."""
+    model = create_model(name, pretrained=True).eval()
+    rows = torch.arange(32)
+    for board in ((rows[:, None] + rows) % 2, (rows[:, None] // 8 + rows // 8) % 2):
+        noisy = 16.0 * board[None, None].float() - 8
+        expected = model(noisy, 0.0)
+        with torch.autocast("cpu", torch.float16):
+            found = model(noisy, 0.0)
+        for half in (found, copy.deepcopy(model).half()(noisy, 0.0)):
+            assert half.isfinite().all() and (half - expected).abs().mean() < 0.5

@@ -85,7 +85,11 @@ class Denoiser(nn.Module, ABC):
         return self._image(self._evolved(v, level, stages)[-1], noisy, level, mean)
 
     def trajectory(self, noisy: Tensor, sigma: float | Tensor | None = None) -> Trajectory:
-        """The image after each step; the unit of time is one step."""
+        """The image after each step; the unit of time is one step.
+
+        Of a model whose cycles start again from the noisy image, each with the estimate of the one before, these
+        estimates.
+        """
         v, level, mean = self._in_units_of_noise(noisy, sigma, None)
         states = [self._image(u, noisy, level, mean) for u in self._evolved(v, level)[1:]]
         times = torch.arange(len(states) + 1, dtype=torch.float32, device=noisy.device)
@@ -101,7 +105,7 @@ class Denoiser(nn.Module, ABC):
         """The states from ``v``, noisy by 1 around 0, to the denoised one; ``level`` is σ in the image's units.
 
         ``v`` is in float32 at least: the model gives it the type of its weights.
-        With ``stages`` only those of the first so many, the last of which starts from a state without a gradient.
+        With ``stages`` only those of the first so many, the last of which gets the state before without its gradient.
         """
 
     def _in_units_of_noise(

@@ -18,6 +18,8 @@ from pdeconv.models.registry import register_model
 from pdeconv.operator import ENERGY
 
 LEVEL_UNIT = 25 / 255  # where the logarithm of the noise level is 0
+LARGEST_SEEN = 2048.0  # of a response, in units of the noise: more than that of any image within [0, 1]
+LARGEST_HALF = 2.0**14  # of a feature in float16, which ends at 2¹⁶
 
 
 @register_model("multiscale_denoiser")
@@ -79,10 +81,10 @@ class MultiscaleDenoiser(Denoiser):
         expansion: int = 2,
     ) -> None:
         super().__init__()
-        widths = list(channels) if isinstance(channels, Sequence) else [channels] * max(steps, 1)
         sizes = dict(in_channels=in_channels, depth=depth, steps=steps, expansion=expansion)
         for option, value in sizes.items():
             checked_count("multiscale_denoiser", option, value)
+        widths = list(channels) if isinstance(channels, Sequence) else [channels] * steps
         for width in widths:
             checked_count("multiscale_denoiser", "channels", width)
         if len(widths) != steps:
@@ -215,7 +217,9 @@ class Diffusivity(nn.Module):
 
     def down(self, z: Tensor, finer: Tensor | None, log_level: Tensor) -> Tensor:
         """Features of this grid, from its responses and the features of the next finer one."""
-        h = self.lift(0.3 * z) + (self.lift_slope[:, None, None] * log_level).to(z.dtype)
+        h = self.lift(0.3 * z.clamp(-LARGEST_SEEN, LARGEST_SEEN)) + (self.lift_slope[:, None, None] * log_level).to(
+            z.dtype
+        )
         return self.before(h if finer is None else h + F.avg_pool2d(finer, 2))
 
     def up(self, z: Tensor, seen: Tensor, coarser: Tensor | None, log_level: Tensor) -> tuple[Tensor, Tensor]:
@@ -238,7 +242,13 @@ class Mixing(nn.Module):
             self.narrow.weight.mul_(0.3)  # near the identity at first
 
     def forward(self, h: Tensor) -> Tensor:
-        return h + self.narrow(F.silu(self.spread(self.widen(h))))
+        wide = within_half(self.spread(within_half(self.widen(h))))
+        return within_half(h + self.narrow(F.silu(wide)))
+
+
+def within_half(features: Tensor) -> Tensor:
+    """Features that are not infinite in float16, where weak noise makes an edge as strong as that."""
+    return features.clamp(-LARGEST_HALF, LARGEST_HALF) if features.dtype == torch.float16 else features
 
 
 def restrict(u: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import find_checkpoint
@@ -34,29 +34,56 @@ def build_network(config: ModelConfig, channels: int, classes: Sequence[str] | N
 
 
 def begin_with(network: nn.Module, source: str, channels: int) -> str:
-    """Copy into the parts of a network the weights of the same names and shapes of another; returns what was copied.
+    """Copy into the parts of a network those of another that are the same; returns in words what was copied.
+
+    A part is a child of the network, or one of the modules of a list that is: it is copied as a whole, or not at all.
 
     Args:
         source: the folder of a run or a checkpoint, or the name of a model whose weights come with pdeconv.
 
     Raises:
-        PDEConvError: no such weights, or none of them has the name and the shape of one of the network's.
+        PDEConvError: no such weights, or no part is the same.
     """
-    from pdeconv.models import create_model, list_pretrained
-
-    if (source, channels) in list_pretrained():
-        weights = create_model(source, pretrained=True, in_channels=channels).state_dict()
-    else:
-        weights = find_checkpoint(Path(source)).weights
+    weights = weights_of(source, channels)
     own = network.state_dict()
-    shared = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
-    if not shared:
+    copied, left = {}, []
+    for part in dict.fromkeys(_part(key) for key in own):
+        mine = {key: value.shape for key, value in own.items() if _part(key) == part}
+        theirs = {key: value for key, value in weights.items() if _part(key) == part}
+        if mine == {key: value.shape for key, value in theirs.items()}:
+            copied[part] = theirs
+        else:
+            left.append(part)
+    if not copied:
         raise PDEConvError(
-            f"begin_with: no weight of {source!r} has the name and the shape of one of {type(network).__name__}; give "
-            "a run of the same model, or of a part of it"
+            f"begin_with: no part of {source!r} has the weights of one of {type(network).__name__}; give a run of the "
+            "same model, or of a part of it"
         )
-    network.load_state_dict(own | shared)
-    return f"begins with {len(shared)} of its {len(own)} weights from {source}"
+    for part in copied.values():
+        own |= part
+    network.load_state_dict(own)
+    start = f"; {', '.join(left)} at the start" if left else ""
+    return f"{', '.join(copied)} from {source}{start}"
+
+
+def weights_of(source: str, channels: int) -> dict[str, Tensor]:
+    """The weights of a run, of a checkpoint, or that come with pdeconv."""
+    from pdeconv.models import create_model, list_models, list_pretrained
+
+    if Path(source).exists() or source not in list_models():
+        known = dict.fromkeys(name for name, _ in list_pretrained())
+        if not Path(source).exists():
+            meant = nearest(source, list(known))
+            raise PDEConvError(f"begin_with: no folder and no model with weights is called {source!r}; {meant}")
+        return find_checkpoint(Path(source)).weights
+    return create_model(source, pretrained=True, in_channels=channels).state_dict()
+
+
+def _part(key: str) -> str:
+    """cycles.0 of cycles.0.grids.1.lift.weight, head of head.weight."""
+    first, _, rest = key.partition(".")
+    second = rest.partition(".")[0]
+    return f"{first}.{second}" if second.isdecimal() else first
 
 
 def require_argument(name: str, argument: str, task: str) -> None:
