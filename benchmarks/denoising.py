@@ -6,7 +6,8 @@ Gray pictures, white Gaussian noise of σ = 15, 25, 50 in 8-bit units, not clipp
 and σ alone; the mean PSNR over the pictures of a set. The networks that come with pdeconv, those of the runs named, and
 classical filters, all on the same noisy pictures. Networks and BM3D are told σ. Total variation, non-local means and
 wavelets (scikit-image) choose the strength that is best for each picture, by looking at the clean one, on the first
-``--tuned`` pictures of a set only: they are slow. Multiply-adds are those of convolutions and products, for a pixel.
+``--tuned`` pictures of a set only: they are slow. Pictures in colour are for
+the networks alone. Multiply-adds are those of convolutions and products, for a pixel.
 Time is that of one picture of 1024 x 1024 in float32, the median of ``--repeats``, on a machine that is otherwise idle;
 that of BM3D and of the tuned filters, for one strength, is measured once.
 
@@ -26,8 +27,8 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ def networks(runs: dict[str, str]) -> Iterator[Method]:
             model = create_model(name, pretrained=True, in_channels=1)
             yield of_network(name, model)
             if name.endswith("large"):
-                yield Method(f"{name}, self_ensemble", partial(ensembled, model), model)
+                yield of_network(f"{name}, self_ensemble", model, self_ensemble=True)
     for name, folder in runs.items():
         checkpoint = find_checkpoint(Path(folder))
         config = restored_config(checkpoint.training["config"])
@@ -83,13 +84,14 @@ def networks(runs: dict[str, str]) -> Iterator[Method]:
         yield of_network(name, network)
 
 
-def ensembled(network: nn.Module, noisy: Tensor, sigma: float) -> Tensor:
-    return denoise(noisy[:, 0], sigma / EIGHT_BIT, data_range=1.0, model=network, self_ensemble=True)[:, None]
-
-
-def of_network(name: str, network: nn.Module) -> Method:
+def of_network(name: str, network: nn.Module, self_ensemble: bool = False) -> Method:
     network.eval()
-    return Method(name, lambda noisy, sigma: network(noisy, sigma / EIGHT_BIT), network)
+
+    def apply(noisy: Tensor, sigma: float) -> Tensor:
+        options = {"model": network, "self_ensemble": self_ensemble}
+        return denoise(noisy, sigma / EIGHT_BIT, channel_axis=1, data_range=1.0, **options)
+
+    return Method(name, apply, network)
 
 
 def bm3d_method() -> Method:
@@ -101,8 +103,8 @@ def bm3d_method() -> Method:
     return Method("BM3D", apply)
 
 
-def images_of(folder: str) -> list[Tensor]:
-    return [read_image(path, "gray")[None] for path in list_images(Path(folder))]
+def images_of(folder: str, color: Literal["gray", "rgb"] = "gray") -> list[Tensor]:
+    return [read_image(path, color)[None] for path in list_images(Path(folder))]
 
 
 def mean_psnr(method: Method, clean: list[Tensor], sigma: float) -> float:
@@ -228,6 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bsd68", required=True, help="folder of the 68 gray test pictures of BSD")
     parser.add_argument("--set12", help="folder of the 12 classic ones")
+    parser.add_argument("--cbsd68", help="folder of the first ones in colour, for the networks alone")
     parser.add_argument("--run", action="append", default=[], metavar="NAME=FOLDER", help="a run of train.py")
     parser.add_argument("--only", default="*", help="wildcard pattern of the methods to measure; all are shown")
     parser.add_argument("--tuned", type=int, default=0, help="pictures on which the tuned filters run; 0: they do not")
@@ -236,6 +239,7 @@ def main() -> None:
     parser.add_argument("--picture", help="PNG file of PSNR against time")
     options = parser.parse_args()
     sets = {"BSD68": images_of(options.bsd68)} | ({"Set12": images_of(options.set12)} if options.set12 else {})
+    colour = {"CBSD68": images_of(options.cbsd68, "rgb")} if options.cbsd68 else {}
     results = Results(Path(options.results))
     methods = [*networks(dict(run.split("=", 1) for run in options.run))]
     if importlib.util.find_spec("bm3d"):
@@ -251,13 +255,13 @@ def main() -> None:
         if options.repeats:
             repeats = options.repeats if network is not None else 1
             results.want(name, "time", f"{of} {machine()}", lambda m=method, r=repeats: seconds_a_megapixel(m, r))
-        for place, clean in sets.items():
+        for place, clean in (sets | (colour if network is not None else {})).items():
             for sigma in SIGMAS:
                 pictures = f"{of} {digest(clean)}"
                 results.want(name, f"{place} {sigma}", pictures, lambda m=method, c=clean, s=sigma: mean_psnr(m, c, s))
     if options.tuned:
         measure_tuned(sets, options.tuned, bool(options.repeats), results)
-    print(f"\n{machine()}\n\n{markdown(results.rows, list(sets))}")
+    print(f"\n{machine()}\n\n{markdown(results.rows, [*sets, *colour])}")
     if options.picture:
         draw(results.rows, Path(options.picture))
 

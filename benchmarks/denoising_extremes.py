@@ -31,8 +31,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     clean = [read_image(path, "gray")[None] for path in list_images(Path(options.test))]
-    for name, channels in list_pretrained():
-        model = create_model(name, pretrained=True, in_channels=channels).eval()
+    for name in [name for name, channels in list_pretrained() if channels == 1]:
+        model = create_model(name, pretrained=True).eval()
         for sigma in (0, 65, 75):
             scores = []
             for index, image in enumerate(clean):

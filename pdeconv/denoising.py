@@ -190,10 +190,11 @@ def _mean_of_symmetries(
     function: Callable[[Tensor, Tensor | None], Tensor], noisy: Tensor, sigma: Tensor | None
 ) -> Tensor:
     """The mean of what ``function`` makes of the eight turns and flips of an image, each undone."""
-    varies = sigma is not None and sigma.dim() == 4
     total = torch.zeros_like(noisy)
     for turns, flipped in itertools.product(range(4), ([], [3])):
-        level = sigma.rot90(turns, (2, 3)).flip(flipped) if varies else sigma
+        level = sigma  # a map is turned too
+        if sigma is not None and sigma.dim() == 4:
+            level = sigma.rot90(turns, (2, 3)).flip(flipped)
         total += function(noisy.rot90(turns, (2, 3)).flip(flipped), level).flip(flipped).rot90(-turns, (2, 3))
     return total / SYMMETRIES
 

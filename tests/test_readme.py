@@ -44,6 +44,12 @@ def test_the_files_that_it_names_are_there():
         assert (root / next(filter(None, name))).exists(), name
 
 
+def test_no_page_waits_for_a_figure():
+    root = Path(__file__).parents[1]
+    for page in (root / "README.md", root / "CHANGELOG.md", *(root / "docs").glob("*.md")):
+        assert "@@" not in page.read_text(), page.name
+
+
 def test_the_commands_are_understood(tmp_path, monkeypatch):
     """Each stops where it should: at data or a run that is not there, never at its own arguments."""
     monkeypatch.chdir(Path(__file__).parents[1])

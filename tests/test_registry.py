@@ -143,6 +143,14 @@ def test_model_cards(monkeypatch, tmp_path):
     assert model_card("mine", 3) == "σ from 0 to 55"
 
 
+@pytest.mark.parametrize(("name", "channels"), list_pretrained())
+def test_weights_come_with_a_finished_card(name, channels):
+    card, model = model_card(name, channels), create_model(name, pretrained=True, in_channels=channels)
+    assert f"{sum(weight.numel() for weight in model.parameters()):,} parameters" in card
+    assert all(word in card for word in ("**Data.**", "**Recipe.**", "**Figures.**", "**Limits.**"))
+    assert "@@" not in card
+
+
 def test_pdeblock_evolves_and_trains():
     block = PDEBlock(4)
     u = torch.rand(2, 4, 8, 8)
