@@ -37,7 +37,8 @@ class DenoiseConfig:
     input: str
     """a picture, or a folder of pictures, searched recursively"""
     output: str
-    """where to write: a file, whose ending chooses the format, or a folder"""
+    """where to write: a file, whose ending chooses the format, or a folder; another format than the picture's keeps its
+    orientation, resolution, ICC profile and XMP where it can, and EXIF except to or from TIFF, but no other tags"""
     sigma: float | None = None
     """standard deviation of the noise in 8-bit units (25 is strong); left out: estimated for each picture"""
     tile: int | None = None
@@ -69,7 +70,9 @@ def main(argv: Sequence[str]) -> int:
         for source, target in pairs:
             try:
                 display.say(denoise_file(source, target, settings, own, display))
-            except (PDEConvError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+            except (PDEConvError, OSError, MemoryError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+                    raise
                 failed += 1
                 display.complain(_in_words(source, error))
             display.advance()
@@ -201,8 +204,13 @@ def trained_denoiser(folder: Path) -> nn.Module:
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch names its own error on a GPU only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def _in_words(source: Path, error: Exception) -> str:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if _is_out_of_memory(error):
         return f"{source}: not enough memory; give a smaller --tile, such as 256"
     text = str(error)
     if isinstance(error, OSError) and error.strerror:

@@ -4,6 +4,7 @@ An image is a NumPy array or a tensor, (H, W), or with other axes; the result is
 axis of space by ``channel_axis``: an image that looks like one of colours, such as (H, W, 3), is refused without it.
 Integers and bool become floating-point numbers in which the largest integer is 1, as in scikit-image; floating-point
 images keep their type and their values' unit. Nothing is written to the input. A filter of a tensor differentiates.
+Each channel of each image is filtered as if it were alone, with a contrast of its own where none is given.
 
 The duration is the strength: 0 leaves the image as it is, and a longer filter goes on from a shorter one. Its unit, and
 that of every gradient, comes from the spacing; at the usual spacing of 1 lengths are in pixels. No spacing and no
@@ -24,12 +25,21 @@ from pdeconv.errors import PDEConvError, checked_number
 from pdeconv.grid import Boundary, Grid
 from pdeconv.image_array import Image
 from pdeconv.image_flow import ImageFlow, Units, noise_slope, slope
-from pdeconv.lengthening import Lengthening
+from pdeconv.morphological_filters import curvature_motion, shock_filter
 from pdeconv.p_laplacian import TotalVariation
-from pdeconv.steps import AOS, BackwardEuler, Euler, Exact, Step
+from pdeconv.steps import AOS, BackwardEuler, Exact, Step
 from pdeconv.structure_tensor import CoherenceEnhancing
-from pdeconv.terms import AnisotropicDiffusion, Diffusion, MeanCurvatureMotion, ShockFilter
+from pdeconv.terms import AnisotropicDiffusion, Diffusion
 from pdeconv.terms.anisotropic import largest_condition
+
+__all__ = [
+    "curvature_motion",
+    "denoise_perona_malik",
+    "denoise_tv_flow",
+    "diffuse",
+    "enhance_coherence",
+    "shock_filter",
+]
 
 _START = 0.9  # the share of its ceiling that a learned diffusivity starts at
 
@@ -57,7 +67,8 @@ def diffuse(
 
     Raises:
         PDEConvError: If an argument is out of its range, or the image is empty, of too many axes, or not finite.
-            If it looks like one of colours, and neither ``channel_axis`` nor ``dims`` says what its axes are.
+            If it looks like one of colours, such as (H, W, 3), and neither ``channel_axis`` says so, nor ``dims=3``
+            that it is a volume.
 
     References:
         J. J. Koenderink. The structure of images. Biological Cybernetics 50, 1984.
@@ -93,7 +104,7 @@ def denoise_perona_malik(
         image: (H, W), or on 1 to 3 axes, with or without channels, each of which is filtered by itself.
         duration: Time, in length². Where nothing is an edge, it is a Gaussian filter of deviation √(2·duration).
         contrast: λ, in value/length: gradients well above it are edges. By default 0.7 times the standard deviation of
-            noise, as the median of all differences of neighbours tells it, over one pixel.
+            a channel's noise, as the median of all differences of neighbours tells it, over one pixel.
         spacing: Distance of neighbouring pixels, or one for each axis.
         boundary: What lies beyond the edge, as of :class:`pdeconv.Grid`.
         channel_axis: The axis of colours; None for a gray image.
@@ -103,7 +114,8 @@ def denoise_perona_malik(
 
     Raises:
         PDEConvError: If an argument is out of its range, or the image is empty, of too many axes, or not finite.
-            If it looks like one of colours, and neither ``channel_axis`` nor ``dims`` says what its axes are.
+            If it looks like one of colours, such as (H, W, 3), and neither ``channel_axis`` says so, nor ``dims=3``
+            that it is a volume.
 
     References:
         P. Perona, J. Malik. Scale-space and edge detection using anisotropic diffusion. IEEE TPAMI 12(7), 1990.
@@ -145,7 +157,7 @@ def denoise_tv_flow(
         image: (H, W), or on 1 to 3 axes, with or without channels, each of which is filtered by itself.
         duration: Time, in value·length. A pixel of noise loses four times this, at a spacing of 1.
         epsilon: ε, in value/length; gradients below it diffuse as heat does. By default a thousandth of the difference
-            between the image's largest and least value, over one pixel.
+            between a channel's largest and least value, over one pixel.
         spacing: Distance of neighbouring pixels, or one for each axis.
         boundary: What lies beyond the edge, as of :class:`pdeconv.Grid`.
         channel_axis: The axis of colours; None for a gray image.
@@ -156,7 +168,8 @@ def denoise_tv_flow(
 
     Raises:
         PDEConvError: If an argument is out of its range, or the image is empty, of too many axes, or not finite.
-            If it looks like one of colours, and neither ``channel_axis`` nor ``dims`` says what its axes are.
+            If it looks like one of colours, such as (H, W, 3), and neither ``channel_axis`` says so, nor ``dims=3``
+            that it is a volume.
 
     References:
         L. I. Rudin, S. Osher, E. Fatemi. Nonlinear total variation based noise removal algorithms. Physica D 60, 1992.
@@ -199,7 +212,7 @@ def enhance_coherence(
         image: (H, W), with or without channels, each of which is filtered by itself.
         duration: Time, in length². Along a stripe it is a Gaussian filter of deviation √(2·duration).
         contrast: λ, in value/length: stripes of gradients well above it flow. By default 0.005 times the
-            difference between the image's largest and least value, over one pixel.
+            difference between a channel's largest and least value, over one pixel.
         noise_scale: Standard deviation of the Gaussian before gradients are taken, a length; by default 0.7 pixels.
         integration_scale: That of the Gaussian that averages directions, several stripes wide; by default 4 pixels.
         condition: The ratio of D along and across a stripe, at least 1.
@@ -214,7 +227,7 @@ def enhance_coherence(
 
     Raises:
         PDEConvError: If an argument is out of its range, or the image is empty, not of two spatial axes, or not finite.
-            If it looks like one of colours, and neither ``channel_axis`` nor ``dims`` says what its axes are.
+            If it looks like one of colours, such as (H, W, 3), and ``channel_axis`` does not say so.
 
     References:
         J. Weickert. Coherence-enhancing diffusion filtering. Int. J. Comput. Vision 31, 1999.
@@ -239,7 +252,7 @@ def enhance_coherence(
         pixel = min(grid.spacings)
         tensor = CoherenceEnhancing(
             u.shape[1],
-            units.own(contrast, 1, -1, least=-25) or slope(u, grid, 0.005),  # its fourth power is taken
+            units.own(contrast, 1, -1, power=4) or slope(u, grid, 0.005),
             0.7 * pixel if noise_scale is None else units.own(noise_scale, 0, 1),
             4 * pixel if integration_scale is None else units.own(integration_scale, 0, 1),
             1 / _START,
@@ -256,109 +269,3 @@ def enhance_coherence(
 
     flow = ImageFlow(name, spacing, boundary, channel_axis, dims, fewest=2, most=2)
     return flow(image, duration, diffusion, each=contrast is None)
-
-
-def curvature_motion(
-    image: Image,
-    duration: float = 2.0,
-    *,
-    epsilon: float | None = None,
-    spacing: float | Sequence[float] = 1.0,
-    boundary: Boundary = "neumann",
-    channel_axis: int | None = None,
-    dims: int | None = None,
-) -> Image:
-    """Motion by mean curvature, u_t = |∇u| ∇·(∇u/|∇u|): level lines become smooth, whatever their contrast.
-
-    An outline moves inwards at its curvature, and a circle of radius r is gone at r²/2. On two axes lines are moved, on
-    three surfaces.
-
-    Args:
-        image: (H, W), or on 2 or 3 axes, with or without channels, each of which is filtered by itself.
-        duration: Time, in length².
-        epsilon: In value/length: gradients below it diffuse as heat does. By default a thousandth of the difference
-            between the image's largest and least value, over one pixel.
-        spacing: Distance of neighbouring pixels, or one for each axis.
-        boundary: What lies beyond the edge, as of :class:`pdeconv.Grid`.
-        channel_axis: The axis of colours; None for a gray image.
-        dims: Number of spatial axes, by default all but ``channel_axis``; if fewer, the last ones, of a batch.
-
-    Keeps: The range (joined with 0 under the dirichlet boundary). Total variation falls.
-
-    Raises:
-        PDEConvError: If an argument is out of its range, or the image is empty, of 1 spatial axis, or not finite.
-            If it looks like one of colours, and neither ``channel_axis`` nor ``dims`` says what its axes are.
-
-    References:
-        L. Alvarez, P.-L. Lions, J.-M. Morel. Image selective smoothing and edge detection by nonlinear diffusion II.
-        SIAM J. Numer. Anal. 29(3), 1992.
-
-    Example:
-        >>> import torch
-        >>> x = torch.arange(-10.0, 11.0)
-        >>> cone = torch.hypot(x[:, None], x[None])
-        >>> smooth = curvature_motion(cone, duration=18.0)  # the circle of radius 6 has become a point
-        >>> round(float(smooth.min()))
-        6
-    """
-    epsilon = None if epsilon is None else checked_number("curvature_motion", "epsilon", epsilon)
-
-    def curvature(u: Tensor, grid: Grid, units: Units) -> Step:
-        return AOS(MeanCurvatureMotion(epsilon=units.own(epsilon, 1, -1) or slope(u, grid, 1e-3), grid=grid))
-
-    flow = ImageFlow("curvature_motion", spacing, boundary, channel_axis, dims, fewest=2)
-    return flow(image, duration, curvature, each=epsilon is None)
-
-
-def shock_filter(
-    image: Image,
-    duration: float = 3.0,
-    *,
-    contrast: float | None = None,
-    spacing: float | Sequence[float] = 1.0,
-    boundary: Boundary = "neumann",
-    channel_axis: int | None = None,
-    dims: int | None = None,
-) -> Image:
-    """Osher and Rudin's shock filter, u_t = −F(Δu)|∇u|: blurred edges become jumps.
-
-    It erodes where u is convex and dilates where it is concave, F being a smooth sign. The filter sharpens: a longer
-    duration is not smoother, but nearer to the steady state, flat regions with jumps at the zeros of Δu. Noise is
-    sharpened as well; denoise first.
-
-    Args:
-        image: (H, W), or on 1 to 3 axes, with or without channels, each of which is filtered by itself.
-        duration: Time, in length, as edges move at the speed 1 at most: a blur is gone after about its radius.
-        contrast: Of F, in value/length²: Laplacians well above it count fully, those below as noise. By default a
-            hundredth of the difference between the image's largest and least value, over one pixel twice.
-        spacing: Distance of neighbouring pixels, or one for each axis.
-        boundary: What lies beyond the edge, as of :class:`pdeconv.Grid`.
-        channel_axis: The axis of colours; None for a gray image.
-        dims: Number of spatial axes, by default all but ``channel_axis``; if fewer, the last ones, of a batch.
-
-    Keeps: The range (joined with 0 under the dirichlet boundary).
-
-    Raises:
-        PDEConvError: If an argument is out of its range, or the image is empty, of too many axes, or not finite.
-            If it looks like one of colours, and neither ``channel_axis`` nor ``dims`` says what its axes are.
-            Or if it took more than 20 000 steps: the filter is explicit, and takes 2·√(axes)·duration/spacing.
-
-    References:
-        S. Osher, L. I. Rudin. Feature-oriented image enhancement using shock filters. SIAM J. Numer. Anal. 27(4),
-        1990.
-
-    Example:
-        >>> import torch
-        >>> blurred = torch.tensor([0.0, 0.0, 0.1, 0.3, 0.7, 0.9, 1.0, 1.0])
-        >>> shock_filter(blurred)
-        tensor([0.0000, 0.0000, 0.0019, 0.0143, 0.9857, 0.9981, 1.0000, 1.0000])
-    """
-    contrast = None if contrast is None else checked_number("shock_filter", "contrast", contrast)
-
-    def shock(u: Tensor, grid: Grid, units: Units) -> Step:
-        found = units.own(contrast, 1, -2) or slope(u, grid, 0.01) / min(grid.spacings)
-        return Euler(ShockFilter(contrast=found, grid=grid))
-
-    equal = Lengthening(growth=0.0)
-    flow = ImageFlow("shock_filter", spacing, boundary, channel_axis, dims, control=equal, unit=(0, 1))
-    return flow(image, duration, shock, each=contrast is None)

@@ -22,8 +22,6 @@ from pdeconv.steps import Step
 _LENGTHENING = Lengthening()
 COLOURS = (1, 3, 4)
 """How many there are: gray, RGB, and with opacity."""
-LEAST_SLOPE = 1e-15
-"""Of an image of values and cells of about 1; its square is a number in float32."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +33,31 @@ class Units:
 
     Attributes:
         value, length: The exponents.
+        span: That of the largest number of the image's type.
     """
 
     value: int
     length: int
+    span: int = 127
 
-    def own(self, given: float | None, value: int = 0, length: int = 0, least: int = -50, most: int = 50) -> float:
+    def own(self, given: float | None, value: int = 0, length: int = 0, power: int = 2) -> float:
         """``given``, in value^``value``·length^``length``, in these units; 0 if None.
 
-        Within 2^±50, which float32 can square, and beyond which no image tells the difference.
+        Kept where its ``power`` is a number of the type, and so is that of a slope divided by it; beyond are limits,
+        at which nothing is an edge, or everything is.
 
         Example:
             >>> Units(value=3, length=-1).own(1.0, value=1, length=-1)  # a slope of 1 is 1/8 to 2
             0.0625
         """
+        limit = self.span // power - 2  # as slopes reach 4
+        return self._converted(given, value, length, -limit, limit)
+
+    def time(self, duration: float, value: int, length: int) -> float:
+        """A duration; one of 2⁶⁰ leaves nothing to change, and times the largest rate it is a number."""
+        return self._converted(duration, value, length, -self.span * 4 // 5, 60)
+
+    def _converted(self, given: float | None, value: int, length: int, least: int, most: int) -> float:
         if not given:
             return 0.0
         fraction, exponent = math.frexp(given)
@@ -81,8 +90,8 @@ class ImageFlow:
         Args:
             image: In any form that :func:`pdeconv.image_array.read_image` takes.
             duration: At least 0.
-            step: Makes the step for a state (B, C, *S) on a grid, both in units that it is told.
-            each: Make one for each image of a batch, as it depends on the image.
+            step: Makes the step for a state (B, 1, *S) on a grid, both in units that it is told.
+            each: Make one for each channel of each image, as it depends on it.
         """
         duration = checked_number(self.name, "duration", duration, zero_too=True)
         self._check_colours(image)
@@ -94,14 +103,31 @@ class ImageFlow:
                 f"{tuple(image.shape)}, {dims} of them; along a line nothing flows."
             )
         grid = Grid(self.spacing, self.boundary, dims)
-        parts = photo.state.split(1) if each else (photo.state,)
-        return photo.restore(torch.cat([self._evolved(part, duration, grid, step) for part in parts]))
+        length = _exponent(min(grid.spacings))
+        grid = Grid(tuple(math.ldexp(dx, -length) for dx in grid.spacings), self.boundary, dims)
+        planes = photo.state.reshape(-1, 1, *photo.state.shape[2:])  # of each channel by itself
+        level = planes.new_zeros(()) if self.boundary == "dirichlet" else _level(planes.detach())
+        planes = planes - level
+        alike: dict[tuple[int, int], list[int]] = {}  # those of one unit go together
+        for plane, largest in enumerate(planes.detach().abs().flatten(1).amax(1).tolist()):
+            alike.setdefault((_exponent(largest), plane if each else 0), []).append(plane)
+        span = _exponent(torch.finfo(planes.dtype).max)
+        parts = [
+            self._evolved(planes[chosen], duration, grid, Units(value, length, span), step)
+            for (value, _), chosen in alike.items()
+        ]
+        if duration == 0:
+            return photo.restore(photo.state)
+        place = torch.tensor([plane for chosen in alike.values() for plane in chosen]).argsort()
+        after = torch.cat(parts)[place.to(planes.device)] + level
+        return photo.restore(after.reshape(photo.state.shape))
 
     def _check_colours(self, image: Image) -> None:
-        """Raise ``PDEConvError`` if an axis of ``image`` looks like one of colours, and nothing says what it is.
+        """Raise ``PDEConvError`` if an axis of ``image`` looks like one of colours, and ``channel_axis`` names none.
 
         A wrong guess would mix the colours, or filter rows of three pixels, and be hard to see. A tensor has colours
-        first by custom; a batch of such, by ``dims``, is filtered one by one, as colours are.
+        first by custom; a batch of such, by ``dims``, is filtered one by one, as colours are. Volumes are told by
+        ``dims``; but ``dims=2`` may be meant to say of (H, W, 3) that the picture is flat.
         """
         shape = tuple(getattr(image, "shape", ()))
         if self.channel_axis is not None or self.dims == 3 or len(shape) < 3:
@@ -111,23 +137,21 @@ class ImageFlow:
         if last or first:
             axis = -1 if last else -3
             volume = " For a volume, give dims=3." if self.most == 3 else ""
+            batch = "image[..., None], channel_axis=-1 and " if last else ""
             raise PDEConvError(
                 f"{self.name} got an image of shape {shape} and no channel_axis; if axis {axis} is that of colours, "
-                f"give channel_axis={axis}.{volume}"
+                f"give channel_axis={axis}.{volume} For a batch of gray images, give {batch}dims={self.dims or 2}."
             )
 
-    def _evolved(self, u: Tensor, duration: float, grid: Grid, make: Callable[[Tensor, Grid, Units], Step]) -> Tensor:
-        level = u.new_zeros(()) if self.boundary == "dirichlet" else _level(u.detach())
-        v = u - level
-        units = Units(_exponent(float(v.detach().abs().amax())), _exponent(min(grid.spacings)))
-        grid = Grid(tuple(math.ldexp(dx, -units.length) for dx in grid.spacings), self.boundary, len(grid.spacings))
-        v = _times_power_of_two(v, -units.value)
-        step = make(v, grid, units)
+    def _evolved(
+        self, u: Tensor, duration: float, grid: Grid, units: Units, make: Callable[[Tensor, Grid, Units], Step]
+    ) -> Tensor:
+        u = _times_power_of_two(u, -units.value)
+        step = make(u, grid, units)
         if duration == 0:
             return u
-        time = units.own(duration, *self.unit, least=-100, most=60)
-        evolve = Evolve(step.to(u.device), time, self.control).requires_grad_(False)
-        return level + _times_power_of_two(without_rounding(evolve(v), v, step, self.boundary), units.value)
+        evolve = Evolve(step.to(u.device), units.time(duration, *self.unit), self.control).requires_grad_(False)
+        return _times_power_of_two(without_rounding(evolve(u), u, step, self.boundary), units.value)
 
 
 def _level(u: Tensor) -> Tensor:
@@ -183,7 +207,7 @@ def noise_slope(u: Tensor, grid: Grid) -> float:
     if slopes.numel() == 0:
         return 1.0
     found = 1.4826 * float(slopes.abs().median()) or float(slopes.square().mean().sqrt())
-    return max(found, LEAST_SLOPE) if found else 1.0
+    return _squarable(found, u) if found else 1.0
 
 
 def slope(u: Tensor, grid: Grid, share: float) -> float:
@@ -194,4 +218,9 @@ def slope(u: Tensor, grid: Grid, share: float) -> float:
         4.0
     """
     found = share * float(u.detach().amax() - u.detach().amin()) / min(grid.spacings)
-    return max(found, LEAST_SLOPE) if found else 1.0
+    return _squarable(found, u) if found else 1.0
+
+
+def _squarable(number: float, u: Tensor) -> float:
+    """``number``, or a larger one whose square is a number of the type of ``u``."""
+    return max(number, math.sqrt(torch.finfo(u.dtype).tiny))

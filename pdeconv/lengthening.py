@@ -55,7 +55,7 @@ class Lengthening(Control):
         # Of the first length up to the time first / growth, where both lengths agree; then each time is (1 + growth)
         # times the one before.
         steps = math.ceil(min(duration / first, 1e300) * (1 - 1e-9))
-        equal = math.ceil(1 / self.growth) if self.growth else steps
+        equal = math.ceil(min(1 / self.growth, 1e300)) if self.growth else steps
         if steps > equal:
             steps = equal + math.ceil(math.log(duration / (equal * first)) / math.log1p(self.growth) * (1 - 1e-9))
         if steps > self.max_steps:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from pdeconv.errors import PDEConvError
 from pdeconv.png_files import Chunk, made_png_chunks, read_png_chunks, write_png
-from pdeconv.tiff_files import made_tiff_options, read_tiff_options, write_tiff
+from pdeconv.ppm_files import read_deep_ppm, write_deep_ppm
+from pdeconv.tiff_files import made_tiff_options, read_tiff_options, write_tiff, xmp_of
 from pdeconv.training.durable import sync_file
 from pdeconv.training.image_files import decode_deep_png, decode_tiff
 
@@ -25,6 +28,7 @@ _GRAY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "F")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
 _ORIENTATION = 0x0112
 _EXIF = b"Exif\0\0"
+_JPEG_XMP = 65504  # bytes of a segment
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Picture:
     exif: bytes = b""
     orientation: int = 1
     profile: bytes = b""
+    xmp: bytes = b""
     dpi: tuple[float, float] | None = None
     png_chunks: list[Chunk] = field(default_factory=list)
     tiff_options: dict[str, Any] = field(default_factory=dict)
@@ -50,8 +55,11 @@ class Picture:
 
     @property
     def exif_to_write(self) -> bytes:
-        """The EXIF block, or one that says how to turn the picture, where another kind of tag said so."""
-        if self.exif or self.orientation == 1:
+        """The EXIF block, or one that says how to turn the picture, where another kind of tag said so.
+
+        Also that a TIFF is not to be turned, as its XMP may say otherwise.
+        """
+        if self.exif or (self.orientation == 1 and not (self.xmp and self.format == "TIFF")):
             return self.exif
         block = Image.Exif()
         block[_ORIENTATION] = self.orientation
@@ -70,6 +78,10 @@ class Picture:
 
 def read_picture(path: Path) -> Picture:
     """Read a picture with all that :func:`write_picture` can keep of it. Palettes are looked up.
+
+    Written in its own format it keeps its metadata: the chunks and tags that are known to stay true. In another one it
+    keeps the ICC profile, the resolution, the orientation and XMP, as far as that format can hold them, and EXIF except
+    to or from TIFF; a comment, and other texts and tags of a PNG or TIFF, such as its description, are lost.
 
     Raises:
         PDEConvError: the file is missing, broken, or of a kind that cannot be kept; the message names it.
@@ -108,8 +120,8 @@ def _read_opened(path: Path, file: BinaryIO) -> Picture:
         pixels, opacity = _parted(decode_tiff(path))  # Pillow knows fewer kinds of TIFF
         options = read_tiff_options(path)
         turn = next((tag[3] for tag in options["extratags"] if tag[0] == _ORIENTATION), 1)
-        profile = options["iccprofile"] or b""
-        return Picture(pixels, opacity, "TIFF", orientation=turn, profile=profile, tiff_options=options)
+        kept = {"profile": options["iccprofile"] or b"", "xmp": xmp_of(options)}
+        return Picture(pixels, opacity, "TIFF", orientation=turn, tiff_options=options, **kept)
     with opened as image:
         kind = image.format or ""
         frames = getattr(image, "n_frames", 1)
@@ -130,6 +142,7 @@ def _read_opened(path: Path, file: BinaryIO) -> Picture:
             exif=image.info.get("exif", b""),
             orientation=orientation,
             profile=image.info.get("icc_profile") or b"",
+            xmp=xmp_of(tiff_options) if tiff_options else image.info.get("xmp") or b"",
             dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
             png_chunks=read_png_chunks(path) if kind == "PNG" else [],
             tiff_options=tiff_options,
@@ -145,7 +158,7 @@ def _orientation(image: Image.Image) -> int:
     return value if 1 <= value <= 8 else 1
 
 
-def _values(path: Path, image: Image.Image) -> NDArray:
+def _values(path: Path, image: ImageFile) -> NDArray:
     """(H, W) or (H, W, C), the last of 2 or 4 channels opacity."""
     if image.format == "PNG":
         deep = decode_deep_png(path)
@@ -161,6 +174,10 @@ def _values(path: Path, image: Image.Image) -> NDArray:
                 # cuts deep colours down, and divides by the opacity
                 if (deep and image.mode not in _GRAY) or 1 in np.atleast_1d(image.getexif().get(338, 0)):
                     raise PDEConvError("it is compressed in a way that needs the package imagecodecs") from None
+    if image.format == "PPM" and image.mode == "RGB":
+        deep = read_deep_ppm(path, image)
+        if deep is not None:
+            return deep
     if image.mode not in _GRAY + _COLOUR:
         raise PDEConvError(f"its colours are {image.mode}; convert it to RGB or gray first")
     key = image.info.get("transparency")
@@ -208,11 +225,19 @@ def _pillow_options(path: Path, image: Image.Image) -> dict[str, Any]:
         if "comment" in image.info:
             options["comment"] = image.info["comment"]
     if image.format == "WEBP":
-        with path.open("rb") as file:
-            options = {"lossless": b"VP8L" in file.read(1 << 16)}
-    if "xmp" in image.info:
-        options["xmp"] = image.info["xmp"]
+        options["lossless"] = _is_lossless_webp(path)
     return options
+
+
+def _is_lossless_webp(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(12)  # RIFF, a length, WEBP
+        while len(head := file.read(8)) == 8:
+            name, length = struct.unpack("<4sI", head)
+            if name in (b"VP8 ", b"VP8L"):
+                return name == b"VP8L"
+            file.seek(16 if name == b"ANMF" else length + length % 2, 1)  # of an only frame, within it
+    return False
 
 
 def format_of(path: Path) -> str:
@@ -259,19 +284,21 @@ def _write(path: Path, picture: Picture, pixels: NDArray) -> None:
         )
     if kind == "PNG":
         values = _with_bits(values, 16 if values.dtype.kind == "f" else 8 * values.dtype.itemsize)
-        chunks = picture.png_chunks or made_png_chunks(picture.exif_to_write, picture.profile, picture.dpi)
+        chunks = picture.png_chunks or made_png_chunks(picture.exif_to_write, picture.profile, picture.dpi, picture.xmp)
         replace_file(path, lambda file: write_png(file, values, chunks))
     elif kind == "TIFF":
-        options = picture.tiff_options or made_tiff_options(picture.profile, picture.dpi, picture.orientation)
+        options = picture.tiff_options or made_tiff_options(
+            picture.profile, picture.dpi, picture.orientation, picture.xmp
+        )
         replace_file(path, lambda file: write_tiff(file, values, options))
     else:
-        deep_gray = kind == "PPM" and values.dtype == np.uint16 and values.shape[2] == 1
-        values = values if deep_gray else _with_bits(values, 8)
+        deep = kind == "PPM" and values.dtype == np.uint16
+        values = values if deep else _with_bits(values, 8)
         replace_file(path, lambda file: _write_by_pillow(file, kind, picture, values))
 
 
 def _write_by_pillow(file: BinaryIO, kind: str, picture: Picture, values: NDArray) -> None:
-    options = dict(picture.pillow_options) if kind == picture.format or "xmp" in picture.pillow_options else {}
+    options = dict(picture.pillow_options) if kind == picture.format else {}
     if kind == "JPEG":
         options = {"quality": JPEG_QUALITY, "subsampling": 0} | options
     elif kind == "WEBP":
@@ -282,6 +309,11 @@ def _write_by_pillow(file: BinaryIO, kind: str, picture: Picture, values: NDArra
     if kind in ("BMP", "PPM") and picture.orientation != 1:  # they cannot say how to turn the picture
         values = _turned(values, picture.orientation)
         dpi = dpi[::-1] if dpi and picture.orientation >= 5 else dpi
+    if values.dtype == np.uint16 and values.shape[2] == 3:
+        write_deep_ppm(file, values)
+        return
+    if picture.xmp and not (kind == "JPEG" and len(picture.xmp) > _JPEG_XMP):
+        options["xmp"] = picture.xmp
     options |= {"icc_profile": picture.profile} if picture.profile else {}
     options |= {"dpi": dpi} if dpi else {}
     encoded = io.BytesIO()  # Pillow closes, seeks or truncates some files that it writes

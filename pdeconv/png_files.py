@@ -33,8 +33,8 @@ def read_png_chunks(path: Path) -> list[Chunk]:
     return chunks
 
 
-def made_png_chunks(exif: bytes, profile: bytes, dpi: tuple[float, float] | None) -> list[Chunk]:
-    """The chunks that say what another format's EXIF block, ICC profile and resolution say."""
+def made_png_chunks(exif: bytes, profile: bytes, dpi: tuple[float, float] | None, xmp: bytes = b"") -> list[Chunk]:
+    """The chunks that say what another format's EXIF block, ICC profile, resolution and XMP say."""
     chunks = []
     if profile:
         chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(profile)))
@@ -42,6 +42,8 @@ def made_png_chunks(exif: bytes, profile: bytes, dpi: tuple[float, float] | None
         chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
     if dpi:
         chunks.append((b"pHYs", struct.pack(">IIB", *(round(number / 0.0254) for number in dpi), 1)))
+    if xmp:
+        chunks.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))  # not packed; of no language
     return chunks
 
 

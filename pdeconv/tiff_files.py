@@ -10,7 +10,7 @@ from pdeconv.errors import PDEConvError
 KEPT = (271, 272, 274, 306, 315, 700, 33432, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
 """Make, model, orientation, time, artist, XMP, copyright, and what GeoTIFF says of the place."""
 _COLOURS, _OPACITY = (0, 1, 2, 3, 6), (1, 2)  # gray, gray inverted, RGB, palette, YCbCr; associated, or not
-_DESCRIPTION, _RESOLUTION, _UNIT, _SOFTWARE, _PROFILE = 270, (282, 283), 296, 305, 34675
+_DESCRIPTION, _RESOLUTION, _UNIT, _SOFTWARE, _XMP, _PROFILE = 270, (282, 283), 296, 305, 700, 34675
 
 
 def read_tiff_options(path: Path) -> dict[str, Any]:
@@ -55,14 +55,24 @@ def read_tiff_options(path: Path) -> dict[str, Any]:
     return options
 
 
-def made_tiff_options(profile: bytes, dpi: tuple[float, float] | None, orientation: int) -> dict[str, Any]:
-    """Options that say what another format's ICC profile, resolution and EXIF orientation say."""
+def made_tiff_options(
+    profile: bytes, dpi: tuple[float, float] | None, orientation: int, xmp: bytes = b""
+) -> dict[str, Any]:
+    """Options that say what another format's ICC profile, resolution, EXIF orientation and XMP say."""
     options: dict[str, Any] = {"compression": "zlib", "iccprofile": profile or None, "software": False}
     if dpi:
         options |= {"resolution": dpi, "resolutionunit": 2}
-    if orientation != 1:
+    if orientation != 1 or xmp:  # which may say otherwise
         options["extratags"] = [(274, 3, 1, orientation, True)]
+    if xmp:
+        options["extratags"] = [*options["extratags"], (_XMP, 1, len(xmp), xmp, True)]
     return options
+
+
+def xmp_of(options: dict[str, Any]) -> bytes:
+    """What the options of :func:`read_tiff_options` hold of XMP."""
+    value = next((tag[3] for tag in options["extratags"] if tag[0] == _XMP), b"")
+    return value if isinstance(value, bytes) else b""
 
 
 def write_tiff(file: BinaryIO, pixels: NDArray, options: dict[str, Any]) -> None:

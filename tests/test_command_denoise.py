@@ -10,6 +10,7 @@ import numpy as np
 import png_reader
 import pytest
 import tifffile
+import torch
 from denoisers import Blur
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
@@ -371,6 +372,37 @@ def test_an_interrupted_run_leaves_whole_files(tmp_path: Path, monkeypatch, capf
     assert denoised(noisy(), np.asarray(Image.open(tmp_path / "out" / "a.png")))
 
 
+@pytest.mark.parametrize("error", [RuntimeError, torch.OutOfMemoryError, MemoryError])
+def test_a_run_goes_on_where_memory_does_not_suffice(tmp_path: Path, monkeypatch, capfd, error) -> None:
+    """On a CPU, too, of which PyTorch says so by a plain RuntimeError; any other of those is a slip of ours."""
+    for name in ("a.png", "b.png"):
+        Image.fromarray(noisy()).save(tmp_path / name)
+    plain, calls = pdeconv.denoise_files.denoise, []
+
+    def first_fails(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            raise error(text)
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(pdeconv.denoise_files, "denoise", first_fails)
+    text = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ..."
+    assert run(tmp_path, tmp_path / "out", "--sigma", 30) == 1
+    assert capfd.readouterr().err.endswith("a.png: not enough memory; give a smaller --tile, such as 256\n")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
+    text = "mat1 and mat2 shapes cannot be multiplied"
+    if error is RuntimeError:
+        calls.clear()
+        with pytest.raises(RuntimeError, match="mat1"):
+            run(tmp_path, tmp_path / "other", "--sigma", 30)
+
+
+def test_what_pytorch_says_of_memory_on_a_cpu() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert pdeconv.denoise_files._is_out_of_memory(caught.value)
+
+
 def test_help_names_every_option(capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         run("--help")
@@ -379,6 +411,7 @@ def test_help_names_every_option(capsys) -> None:
     assert all(
         name in shown for name in ("input", "output", "--sigma", "--tile", "--model", "--self_ensemble", "--overwrite")
     )
+    assert "XMP" in shown and "EXIF except to or from TIFF" in " ".join(shown.split())
     assert pdeconv.__main__.main(["--help"]) == 0 and "denoise" in capsys.readouterr().out
 
 

@@ -182,6 +182,16 @@ def test_too_many_steps_are_refused():
         Evolve(Euler(Diffusion(Constant(1.0))), 1.0, Lengthening())
 
 
+def test_the_least_growth_is_none():
+    """Also where its inverse is no number."""
+    step = AOS(Diffusion(Constant(1.0)))
+    equal = Evolve(step, 3.0, Lengthening(0.0))
+    for growth in (1e-300, 1e-310, 5e-324):
+        assert Evolve(step, 3.0, Lengthening(growth)).steps == equal.steps
+        with pytest.raises(PDEConvError, match="shorten the duration"):
+            Evolve(step, 1e6, Lengthening(growth))
+
+
 # What is kept.
 
 
@@ -315,6 +325,49 @@ def test_no_parameter_is_too_large_or_too_small(name, dtype):
             assert np.allclose(first, FILTERS[name](photo(4), 0.3, **{option: 1e10}), atol=1e-4)
 
 
+# By itself.
+
+GIVEN = {
+    "denoise_perona_malik": {"contrast": 0.1},
+    "denoise_tv_flow": {"epsilon": 0.01},
+    "enhance_coherence": {"contrast": 0.01},
+    "round coherence": {"contrast": 0.01},
+    "curvature_motion": {"epsilon": 0.01},
+    "shock_filter": {"contrast": 0.1},
+}
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@every_filter
+def test_no_image_or_channel_changes_another(name, dtype, estimated):
+    """However much larger it is; two of one scale, too, which go together."""
+    image, scales = photo(5), (1, 1e8, 1e16, 0.9)
+    filter = partial(FILTERS[name], **({} if estimated else GIVEN.get(name, {})))
+    each = [(scale * np.rot90(image, turns)).astype(dtype) for turns, scale in enumerate(scales)]
+    alone = [filter(one) for one in each]
+    batch, channels = filter(np.stack(each), dims=2), filter(np.stack(each, -1), channel_axis=-1)
+    frames = filter(np.stack([np.stack(each), np.stack(each[::-1])], 1), channel_axis=0, dims=2)
+    tolerance = 1e-5 if dtype is np.float32 else 1e-9
+    for i, (scale, one) in enumerate(zip(scales, alone, strict=True)):
+        for after in (batch[i], channels[..., i], frames[i, 0], frames[3 - i, 1]):
+            assert np.abs(after - one).max() <= tolerance * scale, scale
+        little = scale > 1 and (not estimated or name == "denoise_tv_flow")  # is done to steep ones
+        assert little or np.abs(one - each[i]).max() > 0.01 * scale
+
+
+@pytest.mark.parametrize("name", [name for name in GIVEN if "coherence" not in name])  # whose Gaussians reach all
+@pytest.mark.parametrize("hot", [1e7, 1e16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_hot_pixel_does_not_change_what_is_far(name, dtype, hot):
+    """A given parameter is that of the other pixels, however large the one is."""
+    image = photo(16).astype(dtype)
+    flawed = image.copy()
+    flawed[0, 0] = hot
+    plain, found = (FILTERS[name](u, 0.3, **GIVEN[name]) for u in (image, flawed))
+    assert np.abs(plain - found)[8:, 8:].max() < 1e-3 and np.abs(plain - image)[8:, 8:].max() > 0.02
+
+
 # What they compute.
 
 
@@ -347,7 +400,7 @@ def test_they_denoise():
 
 @every_filter
 def test_a_volume_channels_and_a_batch(name):
-    """Each channel, where parameters are given, and each image of a batch is filtered by itself."""
+    """Each channel, and each image of a batch is filtered by itself."""
     filter = partial(FILTERS[name], duration=0.05)
     colours = np.stack([photo(6), photo(6)[::-1], photo(6).T])
     batch = filter(torch.from_numpy(colours), dims=2)
@@ -411,6 +464,7 @@ COLOUR = np.zeros((8, 9, 3))
         (torch.zeros(3, 8, 9), {}, -3),
         (torch.zeros(1, 8, 9), {}, -3),
         (COLOUR, {"dims": 2}, -1),
+        (np.zeros((10, 9, 4)), {"dims": 2}, -1),
         (np.zeros((2, 8, 9, 3)), {"dims": 2}, -1),
         (np.zeros((2, 8, 9, 3)), {}, -1),
     ],
@@ -420,6 +474,10 @@ def test_colours_are_not_guessed(name, image, options, axis):
     """As it would be wrong without a sign: (H, W, 3) is no image of three columns."""
     with pytest.raises(PDEConvError, match=rf"if axis {axis} is that of colours, give channel_axis={axis}\.") as caught:
         FILTERS[name](image, **options)
+    dims = options.get("dims", 2)
+    assert str(caught.value).endswith(f"{'image[..., None], channel_axis=-1 and ' * (axis == -1)}dims={dims}.")
+    batch = (image, {}) if axis == -3 else (image[..., None], {"channel_axis": -1})
+    assert FILTERS[name](batch[0], dims=dims, **batch[1]).shape == batch[0].shape
     assert ("For a volume, give dims=3" in str(caught.value)) == (3 in DIMS[name])
     if image.ndim == 3:
         assert FILTERS[name](image, channel_axis=axis).shape == image.shape

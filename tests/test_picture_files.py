@@ -239,3 +239,116 @@ def test_what_stops_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch, st
         again(tmp_path / "a.png", tmp_path / "out.png")
     assert stop is KeyboardInterrupt or str(caught.value).endswith("out.png: No space left on device")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+# What else a file says.
+
+
+def xmp(letters: int = 0) -> bytes:
+    return b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a>' + b"x" * letters + b"</a></x:xmpmeta>"
+
+
+@pytest.mark.parametrize("target", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("source", ["png", "jpg", "tif", "webp"])
+def test_xmp_goes_with_the_picture(tmp_path: Path, source: str, target: str) -> None:
+    first = tmp_path / "in.webp"
+    Image.fromarray(drawing()).save(first, lossless=True, xmp=xmp())
+    path = again(again(first, tmp_path / f"middle.{source}"), tmp_path / f"out.{target}")
+    with Image.open(path) as image:
+        image.load()
+        assert image.info["xmp"] == xmp()
+
+
+def test_a_deep_tiff_and_its_xmp(tmp_path: Path) -> None:
+    values = random(8, 9, 3, dtype=np.uint16).astype(np.float32) / 65535
+    tiff(values, photometric="rgb", extratags=[(700, 1, len(xmp()), xmp(), True)])(tmp_path / "in.tif")
+    with Image.open(again(tmp_path / "in.tif", tmp_path / "out.png")) as image:
+        assert image.info["xmp"] == xmp()
+
+
+def test_xmp_that_a_jpeg_cannot_hold_is_left_out(tmp_path: Path) -> None:
+    for more, kept in ((0, True), (1, False)):
+        Image.fromarray(drawing()).save(tmp_path / "in.webp", xmp=xmp(65504 - len(xmp()) + more))
+        with Image.open(again(tmp_path / "in.webp", tmp_path / "out.jpg")) as image:
+            assert ("xmp" in image.info) == kept
+
+
+@pytest.mark.parametrize("word", [b"VP8L", b"VP8 "])
+@pytest.mark.parametrize("animated", [False, True])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_webp_stays_lossless_or_not(tmp_path: Path, lossless: bool, animated: bool, word: bytes) -> None:
+    """However long its profile is, and whatever that says."""
+    profile = word * (1 << 15) + b"odd"
+    options = {"lossless": lossless, "icc_profile": profile}
+    if animated:  # of one frame
+        path = tmp_path / "in.webp"
+        still = tmp_path / "still.webp"
+        Image.fromarray(drawing()).save(still, **options)
+        path.write_bytes(in_a_frame(still.read_bytes()))
+    else:
+        Image.fromarray(drawing()).save(tmp_path / "in.webp", **options)
+    with Image.open(tmp_path / "in.webp") as image:
+        before = np.asarray(image.convert("RGB"))
+    with Image.open(again(tmp_path / "in.webp", tmp_path / "out.webp")) as image:
+        assert np.array_equal(np.asarray(image), before) == lossless and image.info["icc_profile"] == profile
+
+
+def in_a_frame(still: bytes) -> bytes:
+    """The picture of a WebP file as the only frame of an animation."""
+    chunks, place = {}, 12
+    while place < len(still):
+        length = int.from_bytes(still[place + 4 : place + 8], "little")
+        chunks[still[place : place + 4]] = still[place + 8 : place + 8 + length]
+        place += 8 + length + length % 2
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return name + len(data).to_bytes(4, "little") + data + b"\0" * (len(data) % 2)
+
+    name = b"VP8L" if b"VP8L" in chunks else b"VP8 "
+    header = bytearray(chunks[b"VP8X"])
+    header[0] |= 2  # an animation
+    size = header[4:10]
+    frame = bytes(6) + size + bytes(4) + chunk(name, chunks[name])
+    parts = (
+        chunk(b"VP8X", bytes(header)),
+        chunk(b"ICCP", chunks[b"ICCP"]),
+        chunk(b"ANIM", bytes(6)),
+        chunk(b"ANMF", frame),
+    )
+    body = b"WEBP" + b"".join(parts)
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+# Deep colours of a PPM.
+
+
+def deep_ppm(path: Path, pixels: np.ndarray, peak: int) -> None:
+    height, width, _ = pixels.shape
+    path.write_bytes(b"P6\n# of a camera\n%d %d\n%d\n" % (width, height, peak) + pixels.astype(">u2").tobytes())
+
+
+@pytest.mark.parametrize("peak", [65535, 4095, 256])
+@pytest.mark.parametrize("target", ["ppm", "png", "tif"])
+def test_a_ppm_of_sixteen_bits_keeps_them(tmp_path: Path, target: str, peak: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, peak + 1, (7, 5, 3)).astype(np.uint16)
+    deep_ppm(tmp_path / "in.ppm", pixels, peak)
+    picture = read_picture(again(tmp_path / "in.ppm", tmp_path / f"out.{target}"))
+    assert picture.pixels.dtype == np.uint16 and picture.peak == 65535
+    assert np.array_equal(picture.pixels, np.rint(pixels * (65535 / peak)))
+
+
+def test_a_ppm_of_eight_bits_stays_such(tmp_path: Path) -> None:
+    Image.fromarray(drawing()).save(tmp_path / "in.ppm")
+    (tmp_path / "four.ppm").write_bytes(b"P6 1 1 15\n\x0f\x03\x00")
+    assert np.array_equal(read_picture(again(tmp_path / "in.ppm", tmp_path / "out.ppm")).pixels, drawing())
+    assert read_picture(tmp_path / "four.ppm").pixels.tolist() == [[[255, 51, 0]]]
+
+
+def test_a_ppm_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    deep_ppm(tmp_path / "short.ppm", random(7, 5, 3, dtype=np.uint16)[:6], 65535)
+    content = (tmp_path / "short.ppm").read_bytes()
+    (tmp_path / "short.ppm").write_bytes(content[:-1])
+    (tmp_path / "plain.ppm").write_text("P3 1 1 65535 1 2 3")
+    for name, named in (("short", "ends in the middle"), ("plain", "convert it to a binary one")):
+        with pytest.raises(PDEConvError, match=rf"{name}\.ppm: it .*{named}"):
+            read_picture(tmp_path / f"{name}.ppm")
