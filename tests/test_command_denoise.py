@@ -364,8 +364,12 @@ def test_an_interrupted_run_leaves_whole_files(tmp_path: Path, monkeypatch, capf
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(pdeconv.picture_files, "sync_file", interrupted)
-    with pytest.raises(SystemExit) as caught:
-        run_program("python -m pdeconv", lambda: run(tmp_path, tmp_path / "out"))
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(SystemExit) as caught:
+            run_program("python -m pdeconv", lambda: run(tmp_path, tmp_path / "out"))
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert caught.value.code == 130
     assert capfd.readouterr().err == "python -m pdeconv: interrupted\n"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
