@@ -2,14 +2,13 @@
 
 python benchmarks/denoising.py --bsd68 FOLDER --set12 FOLDER [--run NAME=runs/NAME ...] [--only PATTERN]
 
-Gray pictures, white Gaussian noise of σ = 15, 25, 50 in 8-bit units, not clipped, drawn from the number of the picture
-and σ alone; the mean PSNR over the pictures of a set. The networks that come with pdeconv, those of the runs named, and
-classical filters, all on the same noisy pictures. Networks and BM3D are told σ. Total variation, non-local means and
-wavelets (scikit-image) choose the strength that is best for each picture, by looking at the clean one, on the first
-``--tuned`` pictures of a set only: they are slow. Pictures in colour are for
-the networks alone. Multiply-adds are those of convolutions and products, for a pixel.
-Time is that of one picture of 1024 x 1024 in float32, the median of ``--repeats``, on a machine that is otherwise idle;
-that of BM3D and of the tuned filters, for one strength, is measured once.
+White Gaussian noise of σ = 15, 25, 50 in 8-bit units, not clipped, drawn from the number of the picture and σ alone;
+the mean PSNR over the pictures of a set. The networks that come with pdeconv and those of the runs named, on BSD68,
+Set12 and, in colour, CBSD68; classical filters on the sets of ``--classical``, as they are slow. All get the same
+noisy pictures. Networks and BM3D are told σ. Total variation, non-local means and wavelets (scikit-image) choose the
+strength that is best for each picture, by looking at the clean one. Multiply-adds are those of convolutions and
+products, for a pixel. Time is that of one picture of 1024 x 1024 in float32, the median of ``--repeats``, on a
+machine that is otherwise idle; that of the classical filters is measured once.
 
 Figures are kept in ``--results`` as they come, with digests of the weights and the pictures that they are of: an
 interrupted run goes on where it stopped, and what has changed is measured anew. Delete the file when the code has.
@@ -177,24 +176,23 @@ class Results:
         self.of[method, figure] = of
 
 
-def measure_tuned(sets: dict[str, list[Tensor]], count: int, timed: bool, results: Results) -> None:
-    """The classical filters on the first so many pictures of each set, which their rows name."""
-    rows = {method: f"{method}, best strength, first {count}" for method in CLASSICAL}
+def measure_tuned(sets: dict[str, list[Tensor]], timed: bool, results: Results) -> None:
+    """The classical filters of scikit-image."""
     for place, clean in sets.items():
         for sigma in SIGMAS:
-            figure, of = f"{place} {sigma}", f"{digest(clean[:count])} {count}"
-            if any(results.lacks(row, figure, of) for row in rows.values()):
-                for method, value in tuned_psnr(clean[:count], sigma).items():
-                    results.keep(rows[method], figure, value, of)
-    for method, row in rows.items() if timed else ():
-        results.want(row, "time", machine(), lambda m=method: seconds_of_classical(m))
+            figure, of = f"{place} {sigma}", digest(clean)
+            if any(results.lacks(method, figure, of) for method in CLASSICAL):
+                for method, value in tuned_psnr(clean, sigma).items():
+                    results.keep(method, figure, value, of)
+    for method in CLASSICAL if timed else ():
+        results.want(method, "time", machine(), lambda m=method: seconds_of_classical(m))
 
 
 def markdown(rows: dict[str, dict[str, float]], sets: list[str]) -> str:
     heads = [f"{name} σ = {sigma}" for name in sets for sigma in SIGMAS]
     lines = ["| method | parameters | multiply-adds a pixel | s a megapixel | " + " | ".join(heads) + " |"]
     lines.append("|:--|" + "--:|" * (3 + len(heads)))
-    for name, row in sorted(rows.items(), key=lambda pair: pair[1].get("BSD68 25", 0.0)):
+    for name, row in sorted(rows.items(), key=lambda pair: pair[1].get("Set12 25", 0.0)):
         cells = [f"{row[key]:,.0f}" if key in row else "" for key in ("parameters", "multiply-adds")]
         cells.append(f"{row['time']:.2f}" if "time" in row else "")
         cells += [f"{row[f'{s} {sigma}']:.2f}" if f"{s} {sigma}" in row else "" for s in sets for sigma in SIGMAS]
@@ -203,7 +201,7 @@ def markdown(rows: dict[str, dict[str, float]], sets: list[str]) -> str:
 
 
 def draw(rows: dict[str, dict[str, float]], path: Path) -> None:
-    """PSNR at σ = 25 on BSD68 against time."""
+    """PSNR at σ = 25 on Set12 against time."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -211,16 +209,16 @@ def draw(rows: dict[str, dict[str, float]], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
     for name, row in rows.items():
-        if "time" not in row or "BSD68 25" not in row:
+        if "time" not in row or "Set12 25" not in row:
             continue
         name = name.replace("multiscale_denoiser_", "multiscale ").replace(", self_ensemble", ",\nself-ensemble")
         network = "parameters" in row
         color = "#1769aa" if network else "#777777"
-        axes.plot(row["time"], row["BSD68 25"], "o" if network else "s", color=color)
+        axes.plot(row["time"], row["Set12 25"], "o" if network else "s", color=color)
         label = f"{name}\n{row['parameters'] / 1000:.1f} thousand parameters" if network else name
-        axes.annotate(label, (row["time"], row["BSD68 25"]), (6, 4), textcoords="offset points", fontsize=8)
+        axes.annotate(label, (row["time"], row["Set12 25"]), (6, 4), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
-    axes.set(xlabel="seconds a megapixel on 2 CPU cores", ylabel="mean PSNR on BSD68, σ = 25 (dB)")
+    axes.set(xlabel="seconds a megapixel on 2 CPU cores", ylabel="mean PSNR on Set12, σ = 25 (dB)")
     axes.margins(x=0.25, y=0.12)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=130)
@@ -233,16 +231,17 @@ def main() -> None:
     parser.add_argument("--cbsd68", help="folder of the first ones in colour, for the networks alone")
     parser.add_argument("--run", action="append", default=[], metavar="NAME=FOLDER", help="a run of train.py")
     parser.add_argument("--only", default="*", help="wildcard pattern of the methods to measure; all are shown")
-    parser.add_argument("--tuned", type=int, default=0, help="pictures on which the tuned filters run; 0: they do not")
+    parser.add_argument("--classical", nargs="*", default=[], metavar="SET", help="sets for the classical filters, too")
     parser.add_argument("--repeats", type=int, default=5, help="timings; 0 times nothing")
     parser.add_argument("--results", default="denoising_results.jsonl", help="file of the figures so far")
     parser.add_argument("--picture", help="PNG file of PSNR against time")
     options = parser.parse_args()
     sets = {"BSD68": images_of(options.bsd68)} | ({"Set12": images_of(options.set12)} if options.set12 else {})
     colour = {"CBSD68": images_of(options.cbsd68, "rgb")} if options.cbsd68 else {}
+    classical = {place: sets[place] for place in options.classical}
     results = Results(Path(options.results))
     methods = [*networks(dict(run.split("=", 1) for run in options.run))]
-    if importlib.util.find_spec("bm3d"):
+    if classical and importlib.util.find_spec("bm3d"):
         methods.append(bm3d_method())
     for method in methods:
         if not fnmatch.fnmatch(method.name, options.only):
@@ -255,12 +254,12 @@ def main() -> None:
         if options.repeats:
             repeats = options.repeats if network is not None else 1
             results.want(name, "time", f"{of} {machine()}", lambda m=method, r=repeats: seconds_a_megapixel(m, r))
-        for place, clean in (sets | (colour if network is not None else {})).items():
+        for place, clean in (classical if network is None else sets | colour).items():
             for sigma in SIGMAS:
                 pictures = f"{of} {digest(clean)}"
                 results.want(name, f"{place} {sigma}", pictures, lambda m=method, c=clean, s=sigma: mean_psnr(m, c, s))
-    if options.tuned:
-        measure_tuned(sets, options.tuned, bool(options.repeats), results)
+    if options.classical and fnmatch.fnmatch(CLASSICAL[0], options.only):
+        measure_tuned(classical, bool(options.repeats), results)
     print(f"\n{machine()}\n\n{markdown(results.rows, [*sets, *colour])}")
     if options.picture:
         draw(results.rows, Path(options.picture))

@@ -132,13 +132,7 @@ def multiscale_denoiser_small(in_channels: int = 1) -> MultiscaleDenoiser:
 
 @register_model("multiscale_denoiser_large")
 def multiscale_denoiser_large(in_channels: int = 1) -> MultiscaleDenoiser:
-    """97 thousand parameters (gray)."""
-    return MultiscaleDenoiser(in_channels, channels=56)
-
-
-@register_model("multiscale_denoiser_twice")
-def multiscale_denoiser_twice(in_channels: int = 1) -> MultiscaleDenoiser:
-    """97 thousand parameters (gray): the cycle of the small one, and a wide one that looks at its result."""
+    """97 thousand parameters (gray): the cycle of the small one, and a wider one that looks at its result."""
     return MultiscaleDenoiser(in_channels, channels=(20, 48), steps=2)
 
 
