@@ -219,7 +219,7 @@ def draw(rows: dict[str, dict[str, float]], path: Path) -> None:
         axes.annotate(label, (row["time"], row["Set12 25"]), (6, 4), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     axes.set(xlabel="seconds a megapixel on 2 CPU cores", ylabel="mean PSNR on Set12, σ = 25 (dB)")
-    axes.margins(x=0.25, y=0.12)
+    axes.margins(x=0.25, y=0.2)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=130)
 

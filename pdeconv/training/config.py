@@ -16,8 +16,8 @@ class ModelConfig:
 
     name: str
     """name of a registered model; pdeconv.list_models() lists them"""
-    channels: int | list[int] | None = None
-    """width of the network; of a multiscale denoiser, also one for each cycle"""
+    channels: int | None = None
+    """width of the network"""
     depth: int | None = None
     """number of blocks"""
     steps: int | None = None
