@@ -124,13 +124,6 @@ def machine() -> str:
     return f"{torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
-def seconds_of_classical(name: str) -> float:
-    noisy = noisy_test_image(torch.rand(1, 1, 1024, 1024, generator=torch.manual_seed(0)), 25, 0)[0]
-    start = time.perf_counter()
-    classical_filter(name, noisy, 25)
-    return (time.perf_counter() - start) / 1.048576
-
-
 def seconds_a_megapixel(method: Method, repeats: int) -> float:
     noisy = noisy_test_image(torch.rand(1, 1, 1024, 1024, generator=torch.manual_seed(0)), 25, 0)
     took = []
@@ -185,7 +178,8 @@ def measure_tuned(sets: dict[str, list[Tensor]], timed: bool, results: Results) 
                 for method, value in tuned_psnr(clean, sigma).items():
                     results.keep(method, figure, value, of)
     for method in CLASSICAL if timed else ():
-        results.want(method, "time", machine(), lambda m=method: seconds_of_classical(m))
+        once = Method(method, lambda noisy, sigma, m=method: classical_filter(m, noisy[0], sigma)[None])
+        results.want(method, "time", machine(), lambda m=once: seconds_a_megapixel(m, repeats=1))
 
 
 def markdown(rows: dict[str, dict[str, float]], sets: list[str]) -> str:

@@ -70,13 +70,12 @@ def weights_of(source: str, channels: int) -> dict[str, Tensor]:
     """The weights of a run, of a checkpoint, or that come with pdeconv."""
     from pdeconv.models import create_model, list_models, list_pretrained
 
-    if Path(source).exists() or source not in list_models():
-        known = dict.fromkeys(name for name, _ in list_pretrained())
-        if not Path(source).exists():
-            meant = nearest(source, list(known))
-            raise PDEConvError(f"begin_with: no folder and no model with weights is called {source!r}; {meant}")
+    if Path(source).exists():
         return find_checkpoint(Path(source)).weights
-    return create_model(source, pretrained=True, in_channels=channels).state_dict()
+    if source in list_models():
+        return create_model(source, pretrained=True, in_channels=channels).state_dict()
+    meant = nearest(source, [name for name, _ in list_pretrained()])
+    raise PDEConvError(f"begin_with: no folder and no model with weights is called {source!r}; {meant}")
 
 
 def _part(key: str) -> str:
