@@ -48,6 +48,8 @@ class EvaluateConfig:
     """folder for the pictures"""
     weights: Literal["average", "plain"] = "average"
     """the running average of the weights, where the run kept one, or the weights themselves"""
+    source: str | None = None
+    """the file that registers the model, if it is not where it was in training (model.source)"""
     root: str | None = None
     """where the data is, if it is not where it was in training (data.root)"""
     test: str | None = None
@@ -76,6 +78,8 @@ def main(argv: Sequence[str]) -> int:
     settings = parse(EvaluateConfig, argv, "evaluate.py", usage, "Measure or use a trained network.")
     checkpoint = find_checkpoint(Path(settings.checkpoint))
     config = restored_config(checkpoint.training["config"])
+    if settings.source is not None:
+        config.model.source = settings.source
     classes = checkpoint.training["classes"]
     accelerator = Accelerator(mixed_precision=config.precision)
     if config.keep_freed_memory and accelerator.device.type == "cpu":

@@ -31,11 +31,13 @@ from pdeconv.training.fingerprint import fingerprint
 from pdeconv.training.finish import finish_run
 from pdeconv.training.finite import FiniteGuard, report_non_finite, require_result
 from pdeconv.training.interrupt import InterruptError, noted_interrupts
+from pdeconv.training.levels import Levels
 from pdeconv.training.memory_layout import with_layout
 from pdeconv.training.metrics_log import MetricsLog, read_metrics
 from pdeconv.training.network import begin_with, build_network
+from pdeconv.training.norm_statistics import NormStatistics
 from pdeconv.training.optimization import WeightAverage, build_optimizer
-from pdeconv.training.plan import plan_of
+from pdeconv.training.plan import forget, plan_of
 from pdeconv.training.progress import Display
 from pdeconv.training.run_folder import (
     as_plain,
@@ -75,7 +77,7 @@ def train(config: TrainConfig) -> int:
     # ---- The network, the task, and what moves the weights.
     torch.manual_seed(config.seed)
     network = build_network(config.model, data.channels, data.classes).to(device)
-    plan = plan_of(network, config.optimizer, total)
+    plan, levels = plan_of(network, config.optimizer, total), Levels(config, network, batches.per_epoch)
     task = create_task(config, data)
     config, notes = with_layout(config, network, task, data.train, batches, accelerator)
     if checkpoint is None and config.begin_with is not None:
@@ -90,7 +92,11 @@ def train(config: TrainConfig) -> int:
     if accelerator.distributed_type == DistributedType.FSDP:
         network = model  # its shards meet only in the wrapper
     average = WeightAverage(model, config.ema) if config.ema is not None else None
+    averaged = average.applied if average is not None else nullcontext
+    statistics = NormStatistics(task, network, data.train, batches, accelerator, config.batch_size)
     guard = FiniteGuard(optimizer.optimizer, device)
+    if config.levels.share:
+        forget(optimizer.optimizer)  # so that weights without a gradient on a coarse level have a state too
     torch.manual_seed(config.seed + process)  # dropout and the like differ between processes
 
     # ---- The run folder, and what the checkpoint holds.
@@ -131,9 +137,12 @@ def train(config: TrainConfig) -> int:
     with noted_interrupts() as interrupt:
         looked, stopped_by = position.step, 0
         for epoch in range(position.epochs, config.epochs):
+            with averaged():
+                levels.enter(epoch, position.step, statistics)
             model.train()
-            tick, shown = time.perf_counter(), {"epoch": f"{epoch + 1}/{config.epochs}"}
-            for inputs, targets in data.train.iterate(batches.epoch(epoch, position.step - epoch * batches.per_epoch)):
+            tick, shown = time.perf_counter(), {"epoch": f"{epoch + 1}/{config.epochs}"} | levels.shown(epoch)
+            train_set = levels.sized(data.train)
+            for inputs, targets in train_set.iterate(batches.epoch(epoch, position.step - epoch * batches.per_epoch)):
                 phase, rate = plan.at(position.step), plan.rate(position.step)
                 plan.begin(position.step, optimizer.optimizer)
                 for group in optimizer.param_groups:
@@ -165,7 +174,7 @@ def train(config: TrainConfig) -> int:
                 if seen.broken is not None or seen.spoilt:
                     display.close()
                     report_non_finite(
-                        seen, looked, position.step, task, model, data.train, batches, plan, config, accelerator
+                        seen, looked, position.step, task, model, train_set, batches, plan, config, accelerator
                     )
                 looked, stopped_by = position.step, seen.signal
                 now = time.perf_counter()
@@ -189,20 +198,22 @@ def train(config: TrainConfig) -> int:
             mean = accelerator.gather(position.loss_sum[None] / batches.per_epoch).mean().item()  # pyright: ignore
             lines = {"train": {"loss": mean, "lr": plan.rate(position.step - 1)}}
             speed = batches.per_epoch * config.batch_size / position.seconds
-            lines["train"] |= {"images_per_s": speed, "seconds": position.seconds}
+            lines["train"] |= {"images_per_s": speed, "seconds": position.seconds} | levels.mark(epoch)
             if config.evaluates(epoch):
                 try:
                     at_once = interrupt.acting_at_once() if processes == 1 else nullcontext()
-                    with at_once, average.applied() if average is not None else nullcontext():
-                        _, lines["test"] = evaluate(task, network, data.test, accelerator, config.batch_size)
+                    with at_once, averaged():
+                        _, tested = evaluate(task, network, levels.sized(data.test), accelerator, config.batch_size)
+                        lines |= levels.refine(epoch + 1, position.step, tested, statistics, data.test)
                 except InterruptError:
                     stopped_by = interrupt.signal
                     break
-                require_result(lines["test"], task.headline, position.step, config)
-                shown |= {name: f"{value:.4g}" for name, value in lines["test"].items()}
+                require_result(tested, task.headline, position.step, config)
+                lines["test"] = tested | levels.mark(epoch)
+                shown |= {name: f"{value:.4g}" for name, value in tested.items()} | levels.refined(lines, task.headline)
             if log is not None:
                 log.append(position.step, epoch + 1, lines)
-            if "test" in lines and position.is_best(lines["test"][task.headline]) and main:
+            if "test" in lines and not levels.mark(epoch) and position.is_best(lines["test"][task.headline]) and main:
                 point_best(checkpoints, position.step)
                 prune_checkpoints(checkpoints, position.step)
             position.start_epoch(epoch + 1)
@@ -225,8 +236,9 @@ def start_accelerator(config: TrainConfig) -> Accelerator:
     """The device, the precision and the processes; several processes without a GPU run on the CPU over gloo."""
     found = torch.accelerator.current_accelerator(check_available=True)
     cpu = "LOCAL_RANK" in os.environ and (found is None or found.type == "mps")  # accelerate needs to be told
-    stages = DistributedDataParallelKwargs(find_unused_parameters=config.optimizer.greedy > 0)
-    return Accelerator(mixed_precision=config.precision, cpu=cpu, kwargs_handlers=[stages])
+    some = bool(config.optimizer.greedy or config.levels.share)  # of the weights may have no gradient
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=some)
+    return Accelerator(mixed_precision=config.precision, cpu=cpu, kwargs_handlers=[parallel])
 
 
 def main(argv: list[str]) -> int:

@@ -26,7 +26,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "cifar10"
-        record = one_epoch(folder, "--config", "configs/cifar10.yaml", "--data.root", given.cifar10)
+        record = one_epoch(folder, "--config", "configs/classify/cifar10_adr.yaml", "--data.root", given.cifar10)
     print(f"CIFAR-10 {record['images_per_s']:7.0f} images/s   top-1 {record['top1']:.2f} %")
 
 

@@ -126,7 +126,7 @@ def in_time() -> Iterator[Row]:
         yield Row("time", name, parts, step.order, span(temporal.measured_order_of_splitting(step)))
     order = test_semi_lagrangian.measured_order()
     yield Row("time", "SemiLagrangian", "its characteristics", SemiLagrangian.order, span(order))
-    for name in temporal.OF_ORDER_TWO:
+    for name in temporal.OF_THE_WHOLE:
         claimed, order = REVERSIBLE[name](temporal.GRID).order, temporal.measured_order_of_reversible(name)
         yield Row("time, reversible", name, "u_t = f(v), v_t = g(u)", claimed, span(order))
     yield Row(

@@ -2,8 +2,9 @@
 
 python benchmarks/ship_weights.py runs/NAME NAME
 
-NAME is that of a registered model whose default options are those of the run. The model card, NAME.gray.md or
-NAME.rgb.md beside the weights, is written by hand.
+NAME is that of a registered model whose default options are those of the run. With a classifier's weights go the names
+of its classes, the size of its images and their normalisation, which ``python -m pdeconv classify`` needs. The model
+card, NAME.gray.md or NAME.rgb.md beside the weights, is written by hand.
 """
 
 import argparse
@@ -13,8 +14,11 @@ from safetensors.torch import save_file
 
 import pdeconv.weights
 from pdeconv import create_model
+from pdeconv.classifying import about_classifier
 from pdeconv.models.pretrained import COLORS
 from pdeconv.training.checkpoint import find_checkpoint
+from pdeconv.training.config import restored_config
+from pdeconv.training.data import classifier_format
 
 
 def main() -> None:
@@ -29,6 +33,9 @@ def main() -> None:
     path = Path(pdeconv.weights.__file__).with_name(f"{options.name}.{COLORS[channels]}.safetensors")
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     about = {"model": options.name, "step": str(checkpoint.training["step"]), "run": Path(options.run).name}
+    if checkpoint.training["classes"] is not None:
+        form = classifier_format(restored_config(checkpoint.training["config"]).data)
+        about |= about_classifier(checkpoint.training["classes"], *form)
     save_file(weights, path, metadata=about)
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB, step {about['step']}")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-CIFAR = ["--config", str(ROOT / "configs/cifar10.yaml"), "--epochs", "1", "--channels_last", "false"]
+CIFAR = ["--config", str(ROOT / "configs/classify/cifar10_adr.yaml"), "--epochs", "1", "--channels_last", "false"]
 QUICKSTART = [
     "--config",
     str(ROOT / "configs/quickstart_denoise.yaml"),

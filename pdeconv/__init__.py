@@ -3,16 +3,22 @@
 from pdeconv.adaptive import Adaptive
 from pdeconv.advection_scheme import TVD, AdvectionScheme, Central, Upwind
 from pdeconv.allocator import keep_freed_memory
+from pdeconv.block_rules import BlockRule, CondensedBlocks, EulerBlocks, StabilisedBlocks
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
+from pdeconv.classifying import classify
 from pdeconv.coefficient import Coefficient, Constant, FixedCoefficient, PerChannel
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
+from pdeconv.conversion_report import ConversionReport
+from pdeconv.convert import Conversion, replace_blocks
 from pdeconv.denoising import denoise
 from pdeconv.diffusion_tensor import ConstantTensor, ConvTensor, DiffusionTensor, PerChannelTensor
 from pdeconv.diffusivity import Charbonnier, Exponential, MonotoneDiffusivity, PeronaMalik, Weickert
 from pdeconv.discretisation import Discretisation, FourthOrder, Q1Elements, SecondOrder, Spectral
+from pdeconv.distil import Distilled, distil_blocks
 from pdeconv.energy import Energy, FieldsOfExperts, NetworkEnergy
 from pdeconv.errors import PDEConvError, StabilityError, UnsupportedError
 from pdeconv.evolve import Evolve, Trajectory
+from pdeconv.evolving_block import EvolvingBlock
 from pdeconv.filters import (
     curvature_motion,
     denoise_perona_malik,
@@ -24,8 +30,10 @@ from pdeconv.filters import (
 from pdeconv.grid import Grid
 from pdeconv.influence import Influence, NormalisedInfluence, RationalInfluence, ReLUInfluence, TanhInfluence
 from pdeconv.interpolation import ClampedCubicInterpolation, CubicInterpolation, Interpolation, LinearInterpolation
+from pdeconv.layer_diffusivity import ConvDiffusivity, PooledDiffusivity
 from pdeconv.learned_influence import RBFInfluence, SplineInfluence
 from pdeconv.limiter import Limiter, Minmod, Superbee, VanLeer
+from pdeconv.lipschitz import fold_ceilings, limit_lipschitz, lipschitz_bound
 from pdeconv.models import create_model, list_models, list_pretrained, model_card, register_model
 from pdeconv.moments import kernel_from_moments, moments_of_kernel
 from pdeconv.noise_level import estimate_noise_level
@@ -33,6 +41,7 @@ from pdeconv.operator import Operator, operator
 from pdeconv.p_laplacian import PLaplace, TotalVariation
 from pdeconv.potential import Potential, SplinePotential
 from pdeconv.refine import refine_space, refine_time
+from pdeconv.residual_blocks import ResidualParts, register_residual_block
 from pdeconv.spiking import LeakyIntegrateAndFire
 from pdeconv.steps import (
     ADI,
@@ -61,6 +70,7 @@ from pdeconv.steps import (
     SemiLagrangian,
     Step,
     Strang,
+    SymplecticEuler,
     VelocityVerlet,
 )
 from pdeconv.structure_tensor import CoherenceEnhancing, EdgeEnhancing
@@ -94,6 +104,7 @@ from pdeconv.terms import (
     Telegraph,
     Term,
     TimeVarying,
+    TwoFields,
     Wave,
 )
 from pdeconv.tiles import apply_in_tiles, evolve_in_tiles
@@ -126,6 +137,7 @@ __all__ = [
     "BackwardEuler",
     "Biharmonic",
     "Bistable",
+    "BlockRule",
     "BogackiShampine",
     "Central",
     "Charbonnier",
@@ -133,13 +145,17 @@ __all__ = [
     "ClampedCubicInterpolation",
     "Coefficient",
     "CoherenceEnhancing",
+    "CondensedBlocks",
     "ConservativeAdvection",
     "Constant",
     "ConstantTensor",
     "ConstantVelocity",
     "Control",
+    "ConvDiffusivity",
     "ConvTensor",
     "ConvVelocity",
+    "Conversion",
+    "ConversionReport",
     "CrankNicolson",
     "CubicInterpolation",
     "Decay",
@@ -148,6 +164,7 @@ __all__ = [
     "DiffusionTensor",
     "Dilation",
     "Discretisation",
+    "Distilled",
     "DormandPrince",
     "DuFortFrankel",
     "EdgeEnhancing",
@@ -155,7 +172,9 @@ __all__ = [
     "EnergyFlow",
     "Erosion",
     "Euler",
+    "EulerBlocks",
     "Evolve",
+    "EvolvingBlock",
     "Exact",
     "Exponential",
     "Fidelity",
@@ -199,6 +218,7 @@ __all__ = [
     "PerChannelVelocity",
     "PeronaMalik",
     "PointwiseNetwork",
+    "PooledDiffusivity",
     "Potential",
     "Q1Elements",
     "RBFInfluence",
@@ -206,6 +226,7 @@ __all__ = [
     "ReLUInfluence",
     "Reaction",
     "Residual",
+    "ResidualParts",
     "SecondOrder",
     "SelfVelocity",
     "SemiLagrangian",
@@ -213,18 +234,21 @@ __all__ = [
     "Spectral",
     "SplineInfluence",
     "SplinePotential",
+    "StabilisedBlocks",
     "StabilityError",
     "Step",
     "Strang",
     "StreamVelocity",
     "Superbee",
     "SymmetricConvolution",
+    "SymplecticEuler",
     "TanhInfluence",
     "Telegraph",
     "Term",
     "TimeVarying",
     "TotalVariation",
     "Trajectory",
+    "TwoFields",
     "UnsupportedError",
     "Upwind",
     "VanLeer",
@@ -234,17 +258,22 @@ __all__ = [
     "Wave",
     "Weickert",
     "apply_in_tiles",
+    "classify",
     "create_model",
     "curvature_motion",
     "denoise",
     "denoise_perona_malik",
     "denoise_tv_flow",
     "diffuse",
+    "distil_blocks",
     "enhance_coherence",
     "estimate_noise_level",
     "evolve_in_tiles",
+    "fold_ceilings",
     "keep_freed_memory",
     "kernel_from_moments",
+    "limit_lipschitz",
+    "lipschitz_bound",
     "list_models",
     "list_pretrained",
     "model_card",
@@ -253,5 +282,7 @@ __all__ = [
     "refine_space",
     "refine_time",
     "register_model",
+    "register_residual_block",
+    "replace_blocks",
     "shock_filter",
 ]

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pdeconv
 
-COMMANDS = {"denoise": "pdeconv.denoise_files"}
+COMMANDS = {"denoise": "pdeconv.denoise_files", "classify": "pdeconv.classify_files"}
 """Name of a command, and the module whose ``main`` does it."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from pdeconv.evolve import Evolve
 from pdeconv.grid import Grid
 from pdeconv.steps import Euler, Heun
 from pdeconv.terms import Advection, Diffusion, Residual
+from pdeconv.tracing import traced_leaf
 from pdeconv.velocity import ConvVelocity
 
 
@@ -62,6 +64,9 @@ class PDEBlock(nn.Module):
         self.gate = nn.Parameter(torch.zeros(channels, device=device, dtype=dtype))
 
     def forward(self, u: Tensor) -> Tensor:
+        leaf = traced_leaf(self, u)
+        if leaf is not None:
+            return leaf
         # Bounded in value but not in gradient: a gate that training pushed below 0 can come back.
         bounded = self.gate.clamp(0, 1).detach() + (self.gate - self.gate.detach())
         gate = bounded.to(u.dtype).reshape(-1, *(1,) * (u.dim() - 2))
@@ -78,6 +83,7 @@ class PDEBasicBlock(nn.Module):
     Args:
         inplanes, planes, stride, downsample, groups, base_width, dilation, norm_layer: As in
             ``torchvision.models.resnet.BasicBlock``.
+        act_layer: Of the activation, within f and after it; by default ReLU.
         steps: Euler steps, all with the same weights.
         duration: Time over which the block evolves.
 
@@ -103,6 +109,7 @@ class PDEBasicBlock(nn.Module):
         dilation: int = 1,
         norm_layer: Callable[..., nn.Module] | None = None,
         *,
+        act_layer: Callable[[], nn.Module] | None = None,
         steps: int = 1,
         duration: float = 1.0,
     ) -> None:
@@ -113,13 +120,14 @@ class PDEBasicBlock(nn.Module):
                 f"base_width={base_width}, dilation={dilation}; use another block for those."
             )
         norm_layer = nn.BatchNorm2d if norm_layer is None else norm_layer
+        act_layer = partial(nn.ReLU, inplace=True) if act_layer is None else act_layer
         branch = nn.Sequential()
         branch.add_module("conv1", nn.Conv2d(inplanes, planes, 3, stride, padding=1, bias=False))
         branch.add_module("bn1", norm_layer(planes))
-        branch.add_module("relu", nn.ReLU(inplace=True))
+        branch.add_module("relu", act_layer())
         branch.add_module("conv2", nn.Conv2d(planes, planes, 3, padding=1, bias=False))
         branch.add_module("bn2", norm_layer(planes))
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = act_layer()
         if stride == 1 and downsample is None:
             self.residual = Evolve(Euler(Residual(branch)), duration, Fixed(steps, unchecked=True))
         else:

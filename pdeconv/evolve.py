@@ -18,6 +18,7 @@ from pdeconv.memory import Undo, march_in_segments, march_reversibly, recomputed
 from pdeconv.steps import Step
 from pdeconv.terms import Term
 from pdeconv.terms.varying import TimeVarying, call_with, parameters_of, values_at
+from pdeconv.tracing import traced_leaf
 
 Memory = Literal["store", "checkpoint", "reversible"]
 
@@ -98,6 +99,9 @@ class Evolve(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """The state at the duration, (B, C, *S) → (B, C, *S)."""
+        leaf = traced_leaf(self, u)
+        if leaf is not None:
+            return leaf
         self._check(u)
         if self.control.static:
             dt = self.control.next_dt(self.step, u, clock(u), self.duration, self.steps)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from torch import nn
 
 from pdeconv.control import Fixed
-from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
+from pdeconv.errors import PDEConvError, UnsupportedError, checked_count, checked_number, checked_type
 from pdeconv.evolve import Evolve
 from pdeconv.terms import Term
 
 Module = TypeVar("Module", bound=nn.Module)
+_MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
 
 
 def refine_time(module: Module, factor: int) -> Module:
@@ -96,3 +98,91 @@ def _outermost_terms(module: nn.Module) -> list[Term]:
     if isinstance(module, Term):
         return [module]
     return list(dict.fromkeys(term for child in module.children() for term in _outermost_terms(child)))
+
+
+class Coarsening:
+    """A network whose equations are put onto coarser grids of time and space, in place, and exactly back again.
+
+    Its weights stay the same tensors: those of a step are shared over the steps, and those of ``TimeVarying`` are
+    control points. What changes is how many ``Fixed`` steps each ``Evolve`` takes, and the spacing of terms in physical
+    units. An ``Evolve`` with a term whose weights belong to cells (``ConvVelocity``, ``SymmetricConvolution``,
+    ``Residual``) keeps its spacing, and layers outside of an ``Evolve`` their kernels, whatever the size of a cell.
+
+    Args:
+        module: The network as it is on the finest grid.
+
+    Example:
+        >>> from pdeconv import Constant, Diffusion, Euler
+        >>> evolve = Evolve(Euler(Diffusion(Constant(1.0))), 1.0, Fixed(4))
+        >>> coarsening = Coarsening(evolve)
+        >>> coarsening.set(time=0.5, space=0.5)
+        >>> evolve.steps, evolve.step.term.grid.spacings
+        (2, (2.0, 2.0))
+        >>> coarsening.set()
+        >>> evolve.steps, evolve.step.term.grid.spacings
+        (4, (1.0, 1.0))
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._evolutions = {name: part for name, part in module.named_modules() if isinstance(part, Evolve)}
+        parts = [part for evolve in self._evolutions.values() for part in evolve.modules()]
+        self._fine = {part: _plain_attributes(part) for part in parts}
+
+    def set(self, time: float = 1.0, space: float = 1.0) -> None:
+        """Put the network onto another grid. What it was before does not matter: it depends on the two scales alone.
+
+        Args:
+            time: Steps of ``Fixed`` in place of one of the finest grid, in (0, 1]; each has to have a whole number. The
+                other controls choose their steps themselves, anew.
+            space: Cells along an axis in place of one, in (0, 1].
+
+        Raises:
+            PDEConvError: If the network has no ``Evolve`` with ``Fixed`` steps that could be fewer, or the number of
+                steps of one would not be whole. The network is then on the finest grid.
+            StabilityError: If a control finds that a step of the coarser grid could be unstable.
+        """
+        self._restore(self._fine)
+        try:
+            if time != 1 and not any(isinstance(evolve.control, Fixed) for evolve in self._evolutions.values()):
+                raise PDEConvError("there is no Evolve of Fixed steps, which could be fewer; leave that scale at 1.")
+            done: set[Term] = set()
+            for name, evolve in self._evolutions.items():
+                if space != 1:
+                    self._change_spacing(evolve, space, done)
+                if time != 1 and isinstance(evolve.control, Fixed):
+                    evolve.set_control(_fewer_steps(name, evolve.control, time))
+                elif space != 1:
+                    evolve.set_control(evolve.control)
+        except PDEConvError:
+            self._restore(self._fine)
+            raise
+
+    def _change_spacing(self, evolve: Evolve, factor: float, done: set[Term]) -> None:
+        """Change the spacing of all terms of an evolution, each once, or of none if one is tied to its cells."""
+        terms = [term for term in _outermost_terms(evolve.step) if term not in done]
+        try:
+            for term in terms:
+                term.refine(factor)
+        except UnsupportedError:
+            self._restore({part for term in terms for part in term.modules()})
+        else:
+            done.update(terms)
+
+    def _restore(self, parts: Iterable[nn.Module]) -> None:
+        for part in parts:
+            vars(part).update(self._fine[part])
+
+
+def _plain_attributes(module: nn.Module) -> dict[str, Any]:
+    """What a module holds besides its parts, parameters, buffers, hooks and its mode: the same objects, not copies."""
+    return {name: value for name, value in vars(module).items() if name not in _MODULE_ATTRIBUTES}
+
+
+def _fewer_steps(name: str, control: Fixed, scale: float) -> Fixed:
+    fewer = round(control.n * scale)
+    if fewer < 1 or abs(fewer - control.n * scale) > 1e-6 * control.n:
+        raise PDEConvError(
+            f"the Evolve {name!r} takes {control}, of which {scale:g} times as many is no whole number; give the model "
+            "more steps, such as steps=4, or another scale."
+        )
+    return Fixed(fewer, control.unchecked)

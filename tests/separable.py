@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 from catalogue import CONVOLUTIONS, perona_malik
-from states import CHANNELS
+from states import CHANNELS, unit
 from torch import Tensor, nn
 
 from pdeconv import (
@@ -19,8 +19,12 @@ from pdeconv import (
     Residual,
     Step,
     Strang,
+    SymmetricConvolution,
+    SymplecticEuler,
+    TanhInfluence,
     Term,
     TimeVarying,
+    TwoFields,
     VelocityVerlet,
     operator,
 )
@@ -80,14 +84,29 @@ def _layer(grid: Grid) -> nn.Module:
     return nn.Sequential(CONVOLUTIONS[grid.dims](CHANNELS, CHANNELS, 3, padding=1), nn.Tanh())
 
 
+def _two_convolutions(grid: Grid) -> Term:
+    """Ruthotto and Haber's Hamiltonian layer, u_t = K₁ᵀσ(K₁v), v_t = −K₂ᵀσ(K₂u)."""
+    second, first = (SymmetricConvolution(CHANNELS, 3, influence=TanhInfluence(), grid=unit(grid)) for _ in range(2))
+    return TwoFields(second, first)
+
+
+def _second_order(grid: Grid) -> Term:
+    """Their second-order layer, u_tt = −Kᵀσ(Ku)."""
+    return TwoFields(SymmetricConvolution(CHANNELS, 3, influence=TanhInfluence(), grid=unit(grid)))
+
+
 # Terms with halves, on states of 2·CHANNELS channels.
 SEPARABLE: dict[str, Callable[[Grid], Term]] = {
     "linear_wave": _linear_wave,
     "network": lambda grid: Separable(_layer(grid), _layer(grid), grid),
+    "two_convolutions": _two_convolutions,
+    "second_order": _second_order,
 }
 
 # Reversible steps, on states of 2·CHANNELS channels.
 REVERSIBLE: dict[str, Callable[[Grid], Step]] = {
+    "SymplecticEuler of a wave": lambda grid: SymplecticEuler(_linear_wave(grid)),
+    "SymplecticEuler of two fields": lambda grid: SymplecticEuler(_two_convolutions(grid)),
     "Leapfrog of a wave": lambda grid: Leapfrog(_linear_wave(grid)),
     "Leapfrog of a network": lambda grid: Leapfrog(SEPARABLE["network"](grid)),
     "VelocityVerlet of a wave": lambda grid: VelocityVerlet(_linear_wave(grid)),

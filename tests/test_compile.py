@@ -4,6 +4,7 @@ import pytest
 import torch
 from cases import build_case, each_step
 from catalogue import STEPS, TERMS, build
+from classifiers import CLASSIFIERS, small
 from pairing import pairs
 from separable import REVERSIBLE
 from states import CHANNELS, grid_of, state
@@ -122,12 +123,28 @@ def test_a_block_exports():
     check_export(torch.nn.Sequential(PDEBlock(CHANNELS)).double())
 
 
-@pytest.mark.parametrize("name", ["adr_classifier", "parabolic_classifier"])
+# These stand for the other families.
+SOME = ("adr_classifier", "parabolic_classifier", "global_diffusion_classifier", "heat_classifier")
+EACH_CLASSIFIER = [name if name in SOME else pytest.param(name, marks=pytest.mark.like_others) for name in CLASSIFIERS]
+
+
+@pytest.mark.parametrize("name", EACH_CLASSIFIER)
 def test_classifiers_are_one_graph(name):
     torch.compiler.reset()
-    model = create_model(name, in_channels=1)
+    model = small(name, in_channels=1)
     u = torch.rand(2, 1, 12, 12)
     assert_same(torch.compile(model, fullgraph=True, backend="aot_eager"), model, u, 1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", EACH_CLASSIFIER)
+def test_classifiers_export(name):
+    """For images of one size, in batches of any."""
+    model, image = small(name, in_channels=1).eval(), torch.rand(2, 1, 8, 7)
+    axes = {0: torch.export.Dim("batch", min=2)}
+    exported = torch.export.export(model, (image,), dynamic_shapes=(axes,), strict=False).module()
+    other = torch.rand(5, 1, 8, 7)
+    assert torch.allclose(exported(other), model(other), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", list_models("*denoiser"))

@@ -10,10 +10,12 @@ import pytest
 import torch
 from cases import build_case, each_step
 from catalogue import STEPS, TERMS, build
+from classifiers import CLASSIFIERS
 from states import BOUNDARIES, CHANNELS, number, state
 
 from pdeconv import (
     CoherenceEnhancing,
+    ConvDiffusivity,
     ConvTensor,
     ConvVelocity,
     EdgeEnhancing,
@@ -30,6 +32,7 @@ from pdeconv import (
     PerChannelVelocity,
     PeronaMalik,
     PointwiseNetwork,
+    PooledDiffusivity,
     RationalInfluence,
     StreamVelocity,
     SymmetricConvolution,
@@ -39,13 +42,12 @@ from pdeconv import (
 )
 
 MODELS = {
-    "adr_classifier": dict(in_channels=1, channels=8, depth=2, steps=1),
     "adr_denoiser": dict(in_channels=1, channels=3, steps=2),
     "energy_flow_denoiser": dict(in_channels=1, steps=2, kernel_size=3),
     "gradient_flow_denoiser": dict(in_channels=1, steps=2, kernel_size=3),
     "multiscale_denoiser": dict(in_channels=1, channels=4, depth=2),
-    "parabolic_classifier": dict(in_channels=1, channels=8, depth=2, steps=1),
     "reaction_diffusion_denoiser": dict(in_channels=1, steps=2, kernel_size=3),
+    **{name: dict(in_channels=1, **options) for name, options in CLASSIFIERS.items()},
 }
 BUILDERS = {
     name: (lambda name=name: Evolve(Euler(build(name).float()), 0.1, Fixed(2, unchecked=True))) for name in TERMS
@@ -87,7 +89,8 @@ def test_the_same_keys_and_a_version_everywhere(name):
 @pytest.mark.parametrize("name", BUILDERS)
 def test_no_float64_is_made(name):
     module, u = BUILDERS[name](), example(name)
-    assert all(weight.dtype == torch.float32 for weight in module.state_dict().values())
+    weights = [weight for weight in module.state_dict().values() if weight.is_floating_point()]
+    assert all(weight.dtype == torch.float32 for weight in weights)
     seen = set()
 
     class Spy(torch.utils._python_dispatch.TorchDispatchMode):
@@ -161,6 +164,8 @@ def test_meta_device(name):
         lambda **factory: PeronaMalik(2, **factory),
         lambda **factory: Weickert(2, **factory),
         lambda **factory: MonotoneDiffusivity(2, **factory),
+        lambda **factory: ConvDiffusivity(2, **factory),
+        lambda **factory: PooledDiffusivity(2, **factory),
         lambda **factory: PerChannelTensor(2, **factory),
         lambda **factory: ConvTensor(2, **factory),
         lambda **factory: EdgeEnhancing(2, **factory),

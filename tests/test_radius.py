@@ -25,6 +25,7 @@ from pdeconv import (
     Reaction,
     Spectral,
     StreamVelocity,
+    SymplecticEuler,
     Term,
     VelocityVerlet,
 )
@@ -84,7 +85,7 @@ def test_a_step_depends_on_what_is_within_its_radius(name):
 
 
 @pytest.mark.parametrize("name", ["wave", "hamiltonian"])
-@pytest.mark.parametrize("kind", [Leapfrog, VelocityVerlet, Momentum])
+@pytest.mark.parametrize("kind", [SymplecticEuler, Leapfrog, VelocityVerlet, Momentum])
 def test_a_reversible_step_depends_on_what_is_within_its_radius(kind, name):
     grid = Grid(boundary="periodic", dims=1)
     step = kind(build("perona_malik" if kind is Momentum else name, grid, 0.3))

@@ -21,10 +21,14 @@ def test_the_drop_in_example():
     exec(BLOCKS[0].replace('weights="DEFAULT"', "weights=None"), names)
     names["net"](torch.rand(2, 3, 32, 32)).sum().backward()
     assert len(names["net"].layer1) == 3
+    image = torch.rand(2, 3, 32, 32)
+    before = names["net"].eval()(image)
+    exec(BLOCKS[1], names)
+    assert torch.equal(names["net"](image), before) and names["report"].blocks
 
 
 def test_the_equations():
-    code, refused, own = re.match(r"(.*?)(Evolve\(Heun[^\n]*\n)# (.*)", BLOCKS[1], re.DOTALL).groups()  # pyright: ignore
+    code, refused, own = re.match(r"(.*?)(Evolve\(Heun[^\n]*\n)# (.*)", BLOCKS[2], re.DOTALL).groups()  # pyright: ignore
     names: dict = {}
     exec(code, names)
     assert names["smooth"](torch.rand(1, 1, 8, 8)).shape == (1, 1, 8, 8)
@@ -60,7 +64,7 @@ def test_the_commands_are_understood(tmp_path, monkeypatch):
         program, _, rest = (
             command.removeprefix("torchrun --nproc_per_node 2 -- ").removeprefix("python ").partition(" ")
         )
-        arguments = rest.replace("runs/cifar10/config.yaml", "configs/cifar10.yaml").split()
+        arguments = rest.replace("runs/cifar10/config.yaml", "configs/classify/cifar10.yaml").split()
         if program == "train.py":
             train.main(arguments)
         elif program == "evaluate.py":

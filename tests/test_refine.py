@@ -83,7 +83,7 @@ def test_a_varying_equation_on_a_finer_grid_of_times():
 
 
 def test_time_is_refined_in_whole_networks():
-    model = create_model("adr_classifier", in_channels=1, channels=8, depth=2, steps=1)
+    model = create_model("adr_classifier", in_channels=1, widths=(8, 16), depths=(1, 1), steps=1)
     fine, u = refine_time(model, 3), torch.rand(1, 1, 9, 9)
     assert_separate_but_equal(model, fine)
     steps = [[part.steps for part in module.modules() if isinstance(part, Evolve)] for module in (model, fine)]

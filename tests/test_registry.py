@@ -55,11 +55,11 @@ def test_a_model_of_ones_own():
 def test_near_matches_are_named():
     with pytest.raises(PDEConvError, match="adr_classifier"):
         create_model("adr_clasifier")
-    with pytest.raises(PDEConvError, match="did you mean 'channels'"):
-        create_model("adr_classifier", chanels=8)
+    with pytest.raises(PDEConvError, match="did you mean 'widths'"):
+        create_model("adr_classifier", width=8)
     with pytest.raises(PDEConvError, match="list_models"):
         create_model("zzz")
-    for bad in (dict(channels=0), dict(depth=-1), dict(steps=1.5), dict(num_classes=True)):
+    for bad in (dict(widths=(0, 8, 8)), dict(in_channels=-1), dict(steps=1.5), dict(num_classes=True)):
         with pytest.raises(PDEConvError, match="at least 1"):
             create_model("parabolic_classifier", **bad)
 

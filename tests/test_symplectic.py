@@ -29,13 +29,16 @@ from pdeconv import (
     Residual,
     StabilityError,
     Strang,
+    SymmetricConvolution,
+    SymplecticEuler,
     TimeVarying,
+    TwoFields,
     UnsupportedError,
     VelocityVerlet,
 )
 from pdeconv.linear import inner_product_weights
 
-SYMPLECTIC = (Leapfrog, VelocityVerlet)
+SYMPLECTIC = (SymplecticEuler, Leapfrog, VelocityVerlet)
 GRID = Grid(boundary="periodic", dims=1)
 
 
@@ -104,7 +107,10 @@ class Negated(nn.Module):
 @torch.no_grad()
 @pytest.mark.parametrize("step", SYMPLECTIC)
 def test_energy_of_an_oscillator_over_ten_thousand_steps(step):
-    """u_t = v, v_t = −u at dt = 0.2: (u² + v²)/2 stays within dt²/4 for ever; Heun's grows as e^{n·dt⁴/4}."""
+    """u_t = v, v_t = −u at dt = 0.2: (u² + v²)/2 stays within dt²/4 for ever; Heun's grows as e^{n·dt⁴/4}.
+
+    Symplectic Euler's, of order 1, keeps u² + dt·uv + v², and so stays within dt/(1 − dt/2).
+    """
     term, u, dt = Separable(nn.Identity(), Negated(), GRID, 1.0), torch.ones(1, 2, 1).double(), number(0.2)
 
     def energies(step, u, steps):
@@ -114,7 +120,8 @@ def test_energy_of_an_oscillator_over_ten_thousand_steps(step):
             found.append(u.square().sum() / 2)
         return torch.stack(found)
 
-    assert float((energies(step(term), u, 10_000) - 1).abs().max()) < 0.2**2 / 4
+    bound = 0.2 / (1 - 0.1) if step is SymplecticEuler else 0.2**2 / 4
+    assert float((energies(step(term), u, 10_000) - 1).abs().max()) < bound
     assert float(energies(Heun(term), u, 2_500)[-1]) > 2.5
 
 
@@ -124,7 +131,10 @@ def wave(grid, ceiling=0.7):
 
 
 def discrete_energy(step, diffusion, u, dt):
-    """½⟨v, v⟩ + ½⟨u, Lu⟩ − dt²/8 ‖Lu‖² for kick–drift–kick; the last term is ⟨v, Lv⟩ for drift–kick–drift. L = −c²Δ."""
+    """½⟨v, v⟩ + ½⟨u, Lu⟩ − dt²/8 ‖Lu‖² for kick–drift–kick; the last term is ⟨v, Lv⟩ for drift–kick–drift. L = −c²Δ.
+
+    For symplectic Euler it is dt/2 ⟨v, Lu⟩, and added.
+    """
     u, v = u.chunk(2, 1)
     weights = inner_product_weights(u, diffusion.grid)
     weights = torch.ones_like(u) if weights is None else weights
@@ -132,6 +142,8 @@ def discrete_energy(step, diffusion, u, dt):
     def stiffness(u):
         return -diffusion(u)(u)
 
+    if isinstance(step, SymplecticEuler):
+        return float((weights * (v.square() / 2 + u * stiffness(u) / 2 + dt / 2 * v * stiffness(u))).sum())
     correction = stiffness(u).square() if isinstance(step, VelocityVerlet) else v * stiffness(v)
     return float((weights * (v.square() / 2 + u * stiffness(u) / 2 - dt**2 / 8 * correction)).sum())
 
@@ -189,6 +201,7 @@ def test_controls_know_the_limit_of_a_wave_and_refuse_the_unproven():
         assert torch.allclose(Evolve(step, 1.0, control).trajectory(u).times[-1], torch.tensor(1.0))
     for unproven in (
         Leapfrog(SEPARABLE["network"](GRID)),
+        SymplecticEuler(SEPARABLE["two_convolutions"](GRID)),
         Leapfrog(TimeVarying(term, 3)),  # a speed that varies in time can pump the energy
         Momentum(Diffusion(Constant(1.0))),
         Strang(step, step),  # each keeps an energy of its own: nothing in common
@@ -197,6 +210,28 @@ def test_controls_know_the_limit_of_a_wave_and_refuse_the_unproven():
         assert unproven.guaranteed_limit == 0 and not unproven.keeps
         with pytest.raises(StabilityError, match="unchecked=True"):
             Evolve(unproven, 1.0, Fixed(100))
+
+
+@torch.no_grad()
+def test_two_fields_are_the_layers_of_the_paper():
+    """Ruthotto and Haber's Hamiltonian layer, and their second-order one, which on u alone is a leapfrog."""
+    first, second = (randomise(SymmetricConvolution(CHANNELS, 3).double(), 0.3) for _ in range(2))
+    u, v, dt = state(2), state(2), 0.3
+    step, together = SymplecticEuler(TwoFields(second, first)), torch.cat((u, v), 1)
+    assert step.order == 1 and step.guaranteed_limit == 0 and not step.keeps
+    after = step(together, number(dt))
+    u = u - dt * first(v)(v)
+    v = v + dt * second(u)(u)
+    assert torch.allclose(after, torch.cat((u, v), 1), atol=1e-14)
+    slope = step.term(together)(together)
+    halves = [half(together)(together) for half in step.term.halves]
+    assert torch.allclose(slope, halves[0] + halves[1]) and not halves[0][:, CHANNELS:].any()
+
+    wave, states = SymplecticEuler(TwoFields(second)), [torch.cat((state(2), state(2)), 1)]
+    for _ in range(3):
+        states.append(wave(states[-1], number(dt)))
+    before, now, ahead = (whole[:, :CHANNELS] for whole in states[1:])
+    assert torch.allclose(ahead, 2 * now - before + dt**2 * second(now)(now), atol=1e-13)
 
 
 @torch.no_grad()
@@ -238,6 +273,9 @@ def test_slips_are_refused():
     term, _ = wave(Grid(dims=1))
     with pytest.raises(PDEConvError, match="halves"):
         Leapfrog(Diffusion(Constant(1.0)))
+    for bad in (dict(second=nn.ReLU()), dict(second=term, first="wave")):
+        with pytest.raises(PDEConvError, match="TwoFields needs a Term"):
+            TwoFields(**bad)
     for bad in (0.0, 1.0, -0.5, math.nan):
         with pytest.raises(PDEConvError, match="retention"):
             Momentum(Diffusion(Constant(1.0)), retention=bad)

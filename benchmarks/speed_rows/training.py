@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from pdeconv import create_model
+from pdeconv.models import Classifier
 
 from .multiply_adds import multiply_adds
 from .networks import ResNet, matched_resnet, resnet_multiply_adds
@@ -19,14 +20,10 @@ from .row import Outcome, Row, Setting, at_least, times_as_fast
 Widths = tuple[int, ...]
 
 
-def adr(quick: bool) -> tuple[nn.Module, Widths]:
-    channels = 8 if quick else 32
-    return create_model("adr_classifier", channels=channels), (channels, 2 * channels, 4 * channels)
-
-
-def parabolic(quick: bool) -> tuple[nn.Module, Widths]:
-    channels = 8 if quick else 32
-    return create_model("parabolic_classifier", channels=channels), (channels, 2 * channels, 4 * channels)
+def classifier(name: str, quick: bool) -> tuple[nn.Module, Widths]:
+    network = create_model(name, widths=(8, 16, 32)) if quick else create_model(name)
+    assert isinstance(network, Classifier)
+    return network, tuple(network.feature_info.channels())
 
 
 def alternating(quick: bool) -> tuple[nn.Module, Widths]:
@@ -78,8 +75,8 @@ def _measure(build: Callable[[bool], tuple[nn.Module, Widths]], compiled: bool, 
 
 def rows() -> list[Row]:
     networks = {
-        "adr_classifier": (adr, 'create_model("adr_classifier")'),
-        "parabolic_classifier": (parabolic, 'create_model("parabolic_classifier")'),
+        "adr_classifier": (partial(classifier, "adr_classifier"), 'create_model("adr_classifier")'),
+        "parabolic_classifier": (partial(classifier, "parabolic_classifier"), 'create_model("parabolic_classifier")'),
         "alternating": (
             alternating,
             "a ResNet-20 of BasicBlocks with a PDEBlock (one Heun step) after each",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
 
 from pdeconv.coefficient import PerChannel
 from pdeconv.control import Fixed
-from pdeconv.errors import checked_count
-from pdeconv.evolve import Evolve, Trajectory
+from pdeconv.evolve import Evolve
 from pdeconv.grid import Grid
-from pdeconv.models.pyramid import default_norm, pyramid_trajectory
+from pdeconv.models.classifier import Classifier
+from pdeconv.models.layers import default_norm
 from pdeconv.models.registry import register_model
 from pdeconv.steps import Heun, Strang
 from pdeconv.terms import Advection, Bistable, Diffusion, Reaction
@@ -21,21 +20,21 @@ from pdeconv.velocity import ConvVelocity
 
 
 @register_model("adr_classifier")
-class ADRClassifier(nn.Module):
+class ADRClassifier(Classifier):
     """Classifies images by features that spread, move and react, u_t = κΔu − v(u)·∇u + s u(1 − u²).
 
-    Each level mixes channels by two convolutions, squashes the features into [−1, 1], and evolves them for one unit
-    of time by Strang splitting: diffusion with reaction, and advection, each by Heun's method. Both keep [−1, 1], by
-    their ceilings, whatever the weights. From level to level the resolution halves and the channels double.
+    The stem and each transition mix channels by two convolutions and squash the features into [−1, 1]. A block evolves
+    them for one unit of time by Strang splitting: diffusion with reaction, and advection, each by Heun's method. Both
+    keep [−1, 1], by their ceilings, whatever the weights.
 
     Args:
         in_channels: Channels of the image.
         num_classes: Number of classes.
-        channels: Channels of the first level.
-        depth: Number of levels.
-        steps: Time steps a level.
-        norm_layer: Normalisation, called with the number of channels; by default group normalisation, which treats
-            every sample by itself.
+        widths: Channels of each stage, the first at the full resolution, each of the others at half of that before it.
+        depths: Blocks of each stage, each with coefficients of its own.
+        steps: Time steps of each block.
+        norm_layer: Of the normalisation; by default group normalisation, which treats every sample by itself.
+        act_layer: Of the activation between two convolutions.
 
     References:
         N. Zakariaei et al. Advection augmented convolutional neural networks. NeurIPS 2024.
@@ -46,48 +45,36 @@ class ADRClassifier(nn.Module):
         torch.Size([2, 10])
     """
 
-    _version = 1
-
     def __init__(
         self,
         in_channels: int = 3,
         num_classes: int = 10,
-        channels: int = 32,
-        depth: int = 3,
+        widths: Sequence[int] = (32, 64, 128),
+        depths: Sequence[int] = (1, 1, 1),
         steps: int = 2,
-        norm_layer: Callable[[int], nn.Module] = default_norm,
+        norm_layer: Callable[..., nn.Module] = default_norm,
+        act_layer: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
-        super().__init__()
-        sizes = dict(in_channels=in_channels, num_classes=num_classes, channels=channels, depth=depth, steps=steps)
-        for option, value in sizes.items():
-            checked_count("adr_classifier", option, value)
-        widths = [in_channels] + [channels * 2**level for level in range(depth)]
-        self.levels = nn.ModuleList(
-            nn.Sequential(
-                mixing(before, after, 1 if level == 0 else 2, norm_layer), advection_diffusion_reaction(after, steps)
-            )
-            for level, (before, after) in enumerate(pairwise(widths))
+        super().__init__(
+            in_channels,
+            num_classes,
+            widths,
+            depths,
+            stem=lambda before, after: mixing(before, after, 1, norm_layer, act_layer),
+            transition=lambda before, after: mixing(before, after, 2, norm_layer, act_layer),
+            block=lambda channels, _: advection_diffusion_reaction(channels, steps),
         )
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], num_classes))
-
-    def forward(self, image: Tensor) -> Tensor:
-        u = image
-        for level in self.levels:
-            u = level(u)
-        return self.head(u)
-
-    def trajectory(self, image: Tensor) -> Trajectory:
-        """The features of each level as they evolve; time goes on from level to level."""
-        return pyramid_trajectory(self.levels, image)
 
 
-def mixing(before: int, after: int, stride: int, norm_layer: Callable[[int], nn.Module]) -> nn.Sequential:
-    """conv–norm–ReLU–conv–norm–tanh: mixes channels, and ends in [−1, 1]."""
+def mixing(
+    before: int, after: int, stride: int, norm_layer: Callable[..., nn.Module], act_layer: Callable[[], nn.Module]
+) -> nn.Sequential:
+    """conv–norm–σ–conv–norm–tanh: mixes channels, and ends in [−1, 1]."""
     conv = partial(nn.Conv2d, kernel_size=3, padding=1, bias=False)
     return nn.Sequential(
         conv(before, after, stride=stride),
         norm_layer(after),
-        nn.ReLU(),
+        act_layer(),
         conv(after, after),
         norm_layer(after),
         nn.Tanh(),

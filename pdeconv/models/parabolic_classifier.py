@@ -1,35 +1,33 @@
-"""A parabolic classifier: learned nonlinear diffusion of features."""
+"""Ruthotto and Haber's parabolic network: learned nonlinear diffusion of features."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
-from pdeconv.control import Fixed
-from pdeconv.errors import checked_count
-from pdeconv.evolve import Evolve, Trajectory
-from pdeconv.models.pyramid import default_norm, pyramid_trajectory
+from pdeconv.models.classifier import Classifier
+from pdeconv.models.layers import coarsening, convolution, normalised_diffusion, unproven_steps
 from pdeconv.models.registry import register_model
 from pdeconv.steps import Euler
-from pdeconv.terms import SymmetricConvolution
 
 
 @register_model("parabolic_classifier")
-class ParabolicClassifier(nn.Module):
-    """Classifies images by layers u ← u − Kᵀσ(Ku), each a stable Euler step of a learned diffusion.
+class ParabolicClassifier(Classifier):
+    """Classifies images by layers u ← u − dt·Kᵀσ(N(Ku)): forward Euler steps of a learned diffusion, u_t = −Kᵀσ(N(Ku)).
 
-    Within a level the energy of all feature maps together does not grow, whatever the weights. From level to level
-    a strided convolution halves the resolution and doubles the channels.
+    K is a convolution of norm at most 1, Kᵀ its exact transpose, N a normalisation and σ an activation. Without N and
+    with a bounded slope of σ the energy of the features would not grow (:class:`pdeconv.SymmetricConvolution` by
+    itself); batch normalisation learns faster, and proves nothing. Between stages the resolution halves.
 
     Args:
         in_channels: Channels of the image.
         num_classes: Number of classes.
-        channels: Channels of the first level.
-        depth: Number of levels.
-        steps: Steps a level, each with its own kernels.
-        norm_layer: Normalisation, called with the number of channels; by default group normalisation.
+        widths: Channels of each stage, the first at the full resolution.
+        depths: Blocks of each stage, each with a kernel of its own.
+        steps: Steps of each block, over one unit of time.
+        norm_layer: Of the normalisation.
+        act_layer: Of the activation.
 
     References:
         L. Ruthotto, E. Haber. Deep neural networks motivated by partial differential equations. JMIV 62, 2020.
@@ -40,40 +38,25 @@ class ParabolicClassifier(nn.Module):
         torch.Size([2, 10])
     """
 
-    _version = 1
-
     def __init__(
         self,
         in_channels: int = 3,
         num_classes: int = 10,
-        channels: int = 32,
-        depth: int = 3,
-        steps: int = 2,
-        norm_layer: Callable[[int], nn.Module] = default_norm,
+        widths: Sequence[int] = (16, 48, 96),
+        depths: Sequence[int] = (1, 1, 2),
+        steps: int = 1,
+        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        act_layer: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
-        super().__init__()
-        sizes = dict(in_channels=in_channels, num_classes=num_classes, channels=channels, depth=depth, steps=steps)
-        for option, value in sizes.items():
-            checked_count("parabolic_classifier", option, value)
-        widths = [in_channels] + [channels * 2**level for level in range(depth)]
-        self.levels = nn.ModuleList()
-        for level, (before, after) in enumerate(pairwise(widths)):
-            entry = nn.Conv2d(before, after, 3, 1 if level == 0 else 2, padding=1, bias=False)
-            evolutions = [Evolve(Euler(parabolic(after)), 1.0, Fixed(1)) for _ in range(steps)]
-            self.levels.append(nn.Sequential(entry, norm_layer(after), nn.ReLU(), *evolutions))
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], num_classes))
+        def block(channels: int, _: int) -> nn.Module:
+            return unproven_steps(Euler(normalised_diffusion(channels, norm_layer, act_layer)), steps)
 
-    def forward(self, image: Tensor) -> Tensor:
-        u = image
-        for level in self.levels:
-            u = level(u)
-        return self.head(u)
-
-    def trajectory(self, image: Tensor) -> Trajectory:
-        """The features of each level as they evolve; time goes on from level to level."""
-        return pyramid_trajectory(self.levels, image)
-
-
-def parabolic(channels: int) -> SymmetricConvolution:
-    """−Kᵀ relu(Ku) whose Euler step of dt = 1 is at the limit: ‖K‖² ≤ 2."""
-    return SymmetricConvolution(channels, kernel_size=3, norm=2**0.5)
+        super().__init__(
+            in_channels,
+            num_classes,
+            widths,
+            depths,
+            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer),
+            transition=lambda before, after: coarsening(before, after, norm_layer, act_layer),
+            block=block,
+        )

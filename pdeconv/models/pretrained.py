@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,18 @@ def list_pretrained() -> list[tuple[str, int]]:
     channels = {color: number for number, color in COLORS.items()}
     names = (file.name.split(".") for file in _folder().iterdir() if file.name.endswith(".safetensors"))
     return sorted((name, channels[color]) for name, color, _ in names)
+
+
+def pretrained_about(name: str, in_channels: int) -> dict[str, str]:
+    """What the file of weights that come with the package says besides the weights: of which run they are, and so on.
+
+    Raises:
+        PDEConvError: If there are no such weights.
+    """
+    check_pretrained(name, in_channels)
+    with (_folder() / f"{name}.{COLORS[in_channels]}.safetensors").open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return json.loads(file.read(length)).get("__metadata__", {})
 
 
 def model_card(name: str, in_channels: int) -> str:

@@ -11,11 +11,14 @@ from typing import TypeVar, cast
 from torch import nn
 
 from pdeconv.errors import PDEConvError
+from pdeconv.models.classifier import Classifier
+from pdeconv.models.feature_info import FeatureMaps, Indices
 from pdeconv.models.pretrained import check_pretrained, load_pretrained
 
 Constructor = Callable[..., nn.Module]
 _C = TypeVar("_C", bound=Constructor)
 _constructors: dict[str, Constructor] = {}
+OWN_OPTIONS = {"name": "title", "pretrained": "weights", "features_only": "only_features", "out_indices": "indices"}
 
 
 def register_model(name: str) -> Callable[[_C], _C]:
@@ -26,7 +29,7 @@ def register_model(name: str) -> Callable[[_C], _C]:
 
     Raises:
         PDEConvError: If the name is taken, or no name. If what is registered is no function or class, or takes an
-            option ``name`` or ``pretrained``, which are those of :func:`create_model`.
+            option that is one of :func:`create_model` itself, such as ``name``.
 
     Example:
         >>> @register_model("identity_denoiser_example")
@@ -46,10 +49,10 @@ def register_model(name: str) -> Callable[[_C], _C]:
                 f"{type(constructor).__name__}."
             )
         for option in _parameters(constructor):
-            if option in ("name", "pretrained"):
+            if option in OWN_OPTIONS:
                 raise PDEConvError(
                     f"The model {name!r} has an option {option!r}, which is one of create_model itself and would never "
-                    f"get there; call it otherwise, such as {'title' if option == 'name' else 'weights'!r}."
+                    f"get there; call it otherwise, such as {OWN_OPTIONS[option]!r}."
                 )
         if name in _constructors:
             raise PDEConvError(f"A model named {name!r} is registered already; choose another name.")
@@ -63,8 +66,8 @@ def list_models(pattern: str = "*") -> list[str]:
     """Names of the registered models that match a wildcard pattern, sorted.
 
     Example:
-        >>> list_models("*classifier")
-        ['adr_classifier', 'parabolic_classifier']
+        >>> list_models("adr_c*")
+        ['adr_classifier']
     """
     return sorted(name for name in _constructors if fnmatchcase(name, pattern))
 
@@ -79,48 +82,81 @@ def _parameters(constructor: Constructor) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(constructor).parameters
 
 
-def create_model(name: str, pretrained: bool = False, **options: object) -> nn.Module:
+def create_model(
+    name: str, pretrained: bool = False, *, features_only: bool = False, out_indices: Indices = None, **options: object
+) -> nn.Module:
     """Create the model called ``name``.
 
     Args:
         name: One of :func:`list_models`.
         pretrained: Whether with the weights that come with the package, for the default options, besides
-            ``in_channels``; nothing is downloaded. :func:`list_pretrained` lists them.
+            ``in_channels``; nothing is downloaded. :func:`list_pretrained` lists them. With another
+            ``num_classes``, the head of a classifier begins anew.
+        features_only: Of a classifier, make the features of its stages alone, as a list.
+        out_indices: With ``features_only``, the numbers of the stages, or how many of the last ones; by default all.
         options: What its constructor takes; see :func:`model_options`.
 
     Raises:
         PDEConvError: If there is no such model, or it takes no such option; near matches are named. If there are no
-            such weights, or ``pretrained`` is neither True nor False.
+            such weights, or ``pretrained`` is neither True nor False. If ``features_only`` is asked of a model that is
+            no :class:`Classifier`.
 
     Example:
         >>> model = create_model("reaction_diffusion_denoiser", in_channels=1)
+        >>> maps = create_model("resnet_classifier", features_only=True, out_indices=(0, 2))
+        >>> maps.feature_info.channels(), maps.feature_info.reduction()
+        ([16, 64], [1, 4])
     """
     constructor = model_constructor(name)
-    if not isinstance(pretrained, bool):
+    for option, value in (("pretrained", pretrained), ("features_only", features_only)):
+        if not isinstance(value, bool):
+            raise PDEConvError(
+                f"create_model needs True or False for {option}, but got {option}={value!r}; weights of your own "
+                "go into the model by model.load_state_dict."
+            )
+    if out_indices is not None and not features_only:
+        raise PDEConvError("create_model takes out_indices with features_only=True alone; give that too.")
+    _check_options(name, options)
+    model = _with_weights(name, options) if pretrained else constructor(**options)
+    if not features_only:
+        return model
+    if not isinstance(model, Classifier):
         raise PDEConvError(
-            f"create_model needs True or False for pretrained, but got pretrained={pretrained!r}; weights of your own "
-            "go into the model by model.load_state_dict."
+            f"create_model makes feature maps of classifiers, but {name} is a {type(model).__name__}; leave out "
+            "features_only."
         )
-    known, parameters = model_options(name), _parameters(constructor)
-    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    for option in () if takes_any else options:
+    return FeatureMaps(model, out_indices)
+
+
+def _check_options(name: str, options: Mapping[str, object]) -> None:
+    """Raise ``PDEConvError``, which names near matches, for an option that the model does not take."""
+    known, parameters = model_options(name), _parameters(model_constructor(name))
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for option in options:
         if option not in known:
             near = get_close_matches(option, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise PDEConvError(f"{name} takes no option {option!r}{hint} It takes: {', '.join(known) or 'none'}.")
-    if not pretrained:
-        return constructor(**options)
+
+
+def _with_weights(name: str, options: Mapping[str, object]) -> nn.Module:
+    """The model with the weights that come with the package, which are of its default options besides in_channels."""
+    constructor = model_constructor(name)
+    parameters = _parameters(constructor)
     channels = options.get("in_channels", parameters["in_channels"].default if "in_channels" in parameters else None)
     check_pretrained(name, channels)
     for option, value in options.items():
         default = parameters[option].default if option in parameters else inspect.Parameter.empty
-        if option != "in_channels" and value is not default and value != default:
+        if option not in ("in_channels", "num_classes") and value is not default and value != default:
             raise PDEConvError(
                 f"The weights of {name} that come with pdeconv are of its default options, besides in_channels, but "
                 f"got {option}={value!r}; leave it out, or leave out pretrained=True."
             )
-    model = constructor(**options)
+    model = constructor(**{option: value for option, value in options.items() if option != "num_classes"})
     load_pretrained(model, name, cast(int, channels))
+    if isinstance(model, Classifier) and options.get("num_classes", model.num_classes) != model.num_classes:
+        model.reset_classifier(cast(int, options["num_classes"]))
     return model
 
 

@@ -13,7 +13,7 @@ from pdeconv.steps.semi_lagrangian import SemiLagrangian
 from pdeconv.steps.splitting import Lie, Strang
 from pdeconv.steps.stabilised import FED, RKL1, RKL2
 from pdeconv.steps.step import SingleTermStep, Step
-from pdeconv.steps.symplectic import Leapfrog, Momentum, SymplecticStep, VelocityVerlet
+from pdeconv.steps.symplectic import Leapfrog, Momentum, SymplecticEuler, SymplecticStep, VelocityVerlet
 
 __all__ = [
     "ADI",
@@ -46,6 +46,7 @@ __all__ = [
     "SingleTermStep",
     "Step",
     "Strang",
+    "SymplecticEuler",
     "SymplecticStep",
     "VelocityVerlet",
 ]

@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from pdeconv.errors import PDEConvError, checked_count
-from pdeconv.operator import per_sample
+from pdeconv.operator import NOTHING, OWN_ENERGY, Keeps, per_sample
 from pdeconv.steps.step import SingleTermStep
 from pdeconv.terms import Term
 
@@ -30,8 +30,10 @@ class DuFortFrankel(SingleTermStep):
     Args:
         term: The right-hand side, of finite ``ceiling``: the rate is part of the scheme.
         stages: Number of levels K.
+        frozen: Take the operator of the first state on all levels, u_t = A(u⁰)u: coefficients and sources that are read
+            off the state are read once, as the layer of Kag and Saligrama does.
 
-    Keeps: What the term keeps.
+    Keeps: What the term keeps; frozen, nothing where the term amplifies, and not an energy of its own.
 
     Raises:
         PDEConvError: If the term's ceiling is infinite.
@@ -54,9 +56,10 @@ class DuFortFrankel(SingleTermStep):
 
     order = 1
 
-    def __init__(self, term: Term, stages: int) -> None:
+    def __init__(self, term: Term, stages: int, frozen: bool = False) -> None:
         super().__init__(term)
         self.stages = checked_count("DuFortFrankel", "stages", stages)
+        self.frozen = frozen
         if math.isinf(term.ceiling):
             raise PDEConvError(
                 f"DuFortFrankel needs a term of finite ceiling, but that of {type(term).__name__} is infinite; declare "
@@ -67,13 +70,21 @@ class DuFortFrankel(SingleTermStep):
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
         dt = per_sample(dt / self.stages, u)
         operator = self.term(u)
-        before, now = u, u + dt / (1 + dt * per_sample(operator.rate, u)) * operator(u)
+        courant = dt * per_sample(operator.rate, u)
+        before, now = u, u + dt / (1 + courant) * operator(u)
         for _ in range(self.stages - 1):
-            operator = self.term(now)
-            courant = dt * per_sample(operator.rate, u)
-            ahead = courant * now + dt * operator(now)
-            before, now = now, ((1 - courant) * before + 2 * ahead) / (1 + courant)
+            if not self.frozen:
+                operator = self.term(now)
+                courant = dt * per_sample(operator.rate, u)
+            ahead = 2 / (1 + courant)
+            before, now = now, (ahead - 1) * before + ahead * courant * now + ahead * dt * operator(now)
         return now
 
+    @property
+    def keeps(self) -> Keeps:
+        if not self.frozen:
+            return self.term.keeps
+        return NOTHING if self.term.growth > 0 else self.term.keeps - {OWN_ENERGY}
+
     def extra_repr(self) -> str:
-        return f"stages={self.stages}, {super().extra_repr()}"
+        return f"stages={self.stages}, {'frozen, ' if self.frozen else ''}{super().extra_repr()}"

@@ -16,6 +16,7 @@ from pdeconv.terms.morphology import Dilation, Erosion, MeanCurvatureMotion, Sho
 from pdeconv.terms.nonlocal_diffusion import NonlocalDiffusion
 from pdeconv.terms.reaction import Reaction
 from pdeconv.terms.term import SumTerm, Term
+from pdeconv.terms.two_fields import TwoFields
 from pdeconv.terms.varying import TimeVarying
 from pdeconv.terms.wave import HamiltonianSystem, SeparableTerm, Telegraph, Wave
 
@@ -51,5 +52,6 @@ __all__ = [
     "Telegraph",
     "Term",
     "TimeVarying",
+    "TwoFields",
     "Wave",
 ]

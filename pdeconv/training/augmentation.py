@@ -78,6 +78,23 @@ def zoomed_and_flipped(images: Tensor, draws: Tensor, size: int, smallest: float
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
+def erased(images: Tensor, draws: Tensor, side: int) -> Tensor:
+    """Zero in a square of each image around a random pixel, as far as it lies inside (DeVries & Taylor 2017, cutout).
+
+    Args:
+        images: (B, C, H, W), normalised: 0 is the mean.
+        draws: (B, 2) numbers in [0, 1).
+        side: of the square in pixels.
+    """
+    height, width = images.shape[-2:]
+    hidden = []
+    for draw, size in zip(draws.unbind(1), (height, width), strict=True):
+        first = (draw * size).long() - side // 2
+        place = torch.arange(size) - first[:, None]
+        hidden.append((place >= 0) & (place < side))
+    return images.masked_fill((hidden[0][:, :, None] & hidden[1][:, None, :])[:, None], 0.0)
+
+
 def turned_places(side: int, symmetry: Tensor) -> tuple[Tensor, Tensor]:
     """Rows and columns, each (B, side, side), at which a square is read to get one of its eight symmetric images.
 

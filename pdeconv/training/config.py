@@ -5,6 +5,7 @@ The text under each field is what ``python train.py --help`` shows for it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 from pdeconv.errors import PDEConvError
@@ -16,10 +17,18 @@ class ModelConfig:
 
     name: str
     """name of a registered model; pdeconv.list_models() lists them"""
+    source: str | None = None
+    """your own Python file, or module, that registers the model: @pdeconv.register_model(name)"""
     channels: int | None = None
     """width of the network"""
     depth: int | None = None
     """number of blocks"""
+    widths: list[int] | None = None
+    """channels of each stage of a classifier, such as [32, 64]"""
+    depths: list[int] | None = None
+    """blocks of each stage of a classifier, such as [1, 2]"""
+    stem_width: int | None = None
+    """channels before the first stage of a classifier"""
     steps: int | None = None
     """time steps of each evolution"""
     kernel_size: int | None = None
@@ -31,7 +40,8 @@ class ModelConfig:
 
     def options(self) -> dict[str, Any]:
         """The options that were given."""
-        given = {option.name: getattr(self, option.name) for option in fields(self) if option.name != "name"}
+        given = {option.name: getattr(self, option.name) for option in fields(self)}
+        given = {name: value for name, value in given.items() if name not in ("name", "source")}
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -70,6 +80,12 @@ class DataConfig:
     """photographs and images: training patches in one epoch"""
     augment: bool = True
     """random crops, flips and turns of the training samples, as fits the set"""
+    erase: float = 0.0
+    """classification, cutout: side of a random square of each training image that is erased, as a share of its side"""
+    train_images: int | None = None
+    """classification: train on so many images, as many of each class as can be; left out: on all"""
+    subset_seed: int = 0
+    """which images those are; not the seed of the run, so that runs of several seeds may share them"""
     memory_gib: float = 4.0
     """a set that decodes to less than this many GiB is held in memory"""
     workers: int = 0
@@ -78,6 +94,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require("data.patch_size", self.patch_size, self.patch_size >= 1, "1 or more")
         _require("data.patches_per_epoch", self.patches_per_epoch, self.patches_per_epoch >= 1, "1 or more")
+        erased = "a share of the side, 0 to 1 (0.5 is 16 of 32 pixels)"
+        _require("data.erase", self.erase, 0 <= self.erase <= 1, erased)
+        few = self.train_images
+        _require("data.train_images", few, few is None or few >= 1, "1 or more")
+        _require("data.subset_seed", self.subset_seed, 0 <= self.subset_seed < 2**32, "a whole number below 2**32")
         _require("data.memory_gib", self.memory_gib, self.memory_gib >= 0, "0 or more")
         _require("data.workers", self.workers, self.workers >= 0, "0 or more")
 
@@ -189,6 +210,39 @@ class OptimizerConfig:
 
 
 @dataclass
+class LevelsConfig:
+    """Multilevel training, coarse to fine: one number a level in each list. Without shares all is on the finest."""
+
+    share: list[float] = field(default_factory=list)
+    """shares of the epochs, which sum to 1: [0.5, 0.5] for two levels"""
+    image_scale: list[float] = field(default_factory=list)
+    """sides of the images, in multiples of the full ones: [0.5, 1]; left out: 1 on all levels"""
+    time_scale: list[float] = field(default_factory=list)
+    """steps of each evolution, in multiples of the model's: [0.5, 1]; left out: 1 on all levels"""
+
+    def __post_init__(self) -> None:
+        total, fine = sum(self.share), not self.share
+        _require("levels.share", self.share, fine or abs(total - 1) < 1e-6, f"shares that sum to 1 (not {total:g})")
+        _require("levels.share", self.share, all(share > 0 for share in self.share), "shares of more than 0")
+        for name in ("image_scale", "time_scale"):
+            scales = getattr(self, name)
+            if scales:
+                count = f"as many as the {len(self.share)} shares" if self.share else "none without levels.share"
+                _require(f"levels.{name}", scales, len(scales) == len(self.share), count)
+                right = min(scales) > 0 and scales == sorted(scales) and scales[-1] == 1
+                _require(f"levels.{name}", scales, right, "scales above 0 that do not fall, the last of them 1")
+
+    def scales(self) -> list[tuple[float, float]]:
+        """(image_scale, time_scale) of each level; without levels of one, the finest."""
+        count = max(1, len(self.share))
+        return list(zip(self.image_scale or [1.0] * count, self.time_scale or [1.0] * count, strict=True))
+
+    def ends(self, epochs: int) -> list[int]:
+        """How many of the epochs are over when each level ends: its share, rounded."""
+        return [int(share * epochs + 0.5) for share in accumulate(self.share)] or [epochs]
+
+
+@dataclass
 class TrainConfig:
     """A training run."""
 
@@ -205,6 +259,7 @@ class TrainConfig:
     classification: ClassificationConfig = field(default_factory=ClassificationConfig)
     denoising: DenoisingConfig = field(default_factory=DenoisingConfig)
     inpainting: InpaintingConfig = field(default_factory=InpaintingConfig)
+    levels: LevelsConfig = field(default_factory=LevelsConfig)
     epochs: int = 10
     """passes over the training set"""
     batch_size: int = 128
@@ -242,10 +297,15 @@ class TrainConfig:
         every = self.checkpoint_every
         _require("checkpoint_every", every, every is None or every >= 1, "1 or more")
         _require("seed", self.seed, 0 <= self.seed < 2**32, "a whole number from 0 to 2**32 - 1")
+        ends = self.levels.ends(self.epochs)
+        enough = all(start < end for start, end in pairwise([0, *ends]))
+        _require("levels.share", self.levels.share, enough, f"shares of at least one of the {self.epochs} epochs each")
+        greedy, alone = self.optimizer.greedy, "0 beside levels: each of them is a plan for the whole run"
+        _require("optimizer.greedy", greedy, greedy == 0 or not self.levels.share, alone)
 
     def evaluates(self, epoch: int) -> bool:
-        """Whether an epoch, counted from 0, ends with an evaluation."""
-        return (epoch + 1) % self.evaluate_every == 0 or epoch + 1 == self.epochs
+        """Whether an epoch, counted from 0, ends with an evaluation: the last of a level does."""
+        return (epoch + 1) % self.evaluate_every == 0 or epoch + 1 in self.levels.ends(self.epochs)
 
 
 def _require(key: str, value: object, right: bool, expected: str) -> None:
@@ -268,7 +328,7 @@ def restored_config(saved: dict[str, Any]) -> TrainConfig:
     """The configuration that a checkpoint or a ``config.yaml`` holds as plain dictionaries."""
     parts = {"model": ModelConfig, "data": DataConfig, "optimizer": OptimizerConfig}
     parts |= {"classification": ClassificationConfig, "denoising": DenoisingConfig}
-    parts |= {"inpainting": InpaintingConfig}
+    parts |= {"inpainting": InpaintingConfig, "levels": LevelsConfig}
     for part, ranges in (("denoising", ("sigma", "gain")), ("inpainting", ("known",))):
         given = {key: saved[part][key] for key in ranges if key in saved.get(part, {})}
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}

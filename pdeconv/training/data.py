@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from pdeconv.errors import PDEConvError
+from pdeconv.image_square import Statistics, prepared_image
 from pdeconv.training.config import DataConfig
 
 PICTURE_SETS = ("photographs", "images")
@@ -82,6 +83,9 @@ def load_data(config: DataConfig, task: str, seed: int) -> Data:
         wanted = "denoising or inpainting" if pictures else "classification"
         fitting = ("digits", "image_folder", *TORCHVISION_SETS) if task == "classification" else PICTURE_SETS
         raise PDEConvError(f"the data {config.name} is for {wanted}, the task is {task}; it takes {', '.join(fitting)}")
+    given = [key for key, value in (("erase", config.erase), ("train_images", config.train_images)) if value]
+    if pictures and given:
+        raise PDEConvError(f"data.{given[0]} is for classification, the task is {task}; leave it out")
     if config.name == "photographs":
         from pdeconv.training.embedded import load_photographs
 
@@ -113,19 +117,23 @@ def classifier_input(config: DataConfig, image: Tensor) -> Tensor:
     Returns:
         (1, C, h, w).
     """
-    from pdeconv.training.labelled_images import prepared_image
+    return prepared_image(image, *classifier_format(config))
 
+
+def classifier_format(config: DataConfig) -> tuple[int, Statistics, bool]:
+    """What a network trained on this data is given: the side of its images, the statistics by which they are
+    normalised, and whether they are the middle of a resized square rather than all of it.
+    """
     if config.name == "digits":
         from pdeconv.training.embedded import DIGITS_SIZE, DIGITS_STATISTICS
 
-        return prepared_image(image, DIGITS_SIZE, DIGITS_STATISTICS)
+        return DIGITS_SIZE, DIGITS_STATISTICS, False
     if config.name == "image_folder":
         from pdeconv.training.image_folder import STATISTICS, cropped_size
 
-        return prepared_image(image, cropped_size(config), STATISTICS, margin=True)
+        return cropped_size(config), STATISTICS, True
     if config.name in TORCHVISION_SETS:
         from pdeconv.training.torchvision_sets import SETS
 
-        chosen = SETS[config.name]
-        return prepared_image(image, chosen.size, chosen.statistics)
+        return SETS[config.name].size, SETS[config.name].statistics, False
     raise PDEConvError(f"the data {config.name} has no classes; it is for denoising or inpainting")

@@ -4,10 +4,11 @@ from importlib.resources import as_file, files
 
 import torch
 
+from pdeconv.image_square import Statistics
 from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Data
 from pdeconv.training.image_files import channels_of, read_image
-from pdeconv.training.labelled_images import Jitter, LabelledImages, Statistics
+from pdeconv.training.labelled_images import Jitter, LabelledImages, chosen_places
 from pdeconv.training.photographs import Patches, WholeImages
 
 _SKIMAGE, _SKLEARN = "skimage.data", "sklearn.datasets.images"
@@ -57,8 +58,14 @@ def load_digits(config: DataConfig) -> Data:
     parts = train_test_split(pixels.reshape(-1, 1, 8, 8), labels, test_size=0.2, stratify=labels, random_state=0)
     train, test, train_labels, test_labels = (torch.from_numpy(part) for part in parts)
     change = Jitter() if config.augment else None
+
+    def training() -> LabelledImages:
+        places = chosen_places(train_labels.long(), 10, config)
+        images, names = train[places].byte(), train_labels[places].long()
+        return LabelledImages(images, names, 16.0, DIGITS_STATISTICS, change, erase=config.erase)
+
     return Data(
-        lambda: LabelledImages(train.byte(), train_labels.long(), 16.0, DIGITS_STATISTICS, change),
+        training,
         LabelledImages(test.byte(), test_labels.long(), 16.0, DIGITS_STATISTICS),
         channels=1,
         classes=tuple(str(digit) for digit in range(10)),

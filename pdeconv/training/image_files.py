@@ -10,9 +10,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from pdeconv.errors import PDEConvError
+from pdeconv.image_square import in_color
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm")
-LUMA = (0.2125, 0.7154, 0.0721)  # scikit-image's rgb2gray: CRT luminance of linear sRGB primaries
 _EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _CHANNELS = {"gray": 1, "rgb": 3}
 
@@ -76,21 +76,6 @@ def read_image(path: str | Path, color: str) -> Tensor:
         raise PDEConvError(f"cannot read the image {path}: {reason}; repair or remove the file") from error
     image = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
     return in_color(image, channels)
-
-
-def in_color(image: Tensor, channels: int) -> Tensor:
-    """Turn (1 | 2 | 3 | 4, H, W) with values in [0, 1] into gray or RGB; a second or fourth channel is opacity."""
-    count = image.shape[0]
-    if count in (2, 4):
-        image, opacity = image[:-1], image[-1:]
-        image = image * opacity + (1 - opacity)
-    elif count not in (1, 3):
-        raise PDEConvError(f"expected an image of 1 to 4 channels, got {count}; split it into images first")
-    if image.shape[0] == 3 and channels == 1:
-        image = (image * image.new_tensor(LUMA)[:, None, None]).sum(0, keepdim=True)
-    elif image.shape[0] == 1 and channels == 3:
-        image = image.expand(3, -1, -1)
-    return image.contiguous()
 
 
 def write_image(path: str | Path, image: Tensor) -> None:

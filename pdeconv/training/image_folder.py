@@ -8,16 +8,15 @@ import torch
 from torch import Tensor
 
 from pdeconv.errors import PDEConvError
+from pdeconv.image_square import MARGIN, Statistics, resized_square
 from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Data
 from pdeconv.training.image_files import list_images, read_image
 from pdeconv.training.labelled_images import (
-    MARGIN,
     CenterCrop,
     LabelledImages,
-    Statistics,
     ZoomAndFlip,
-    resized_square,
+    chosen_places,
 )
 
 STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # of ImageNet, as torchvision's weights expect
@@ -67,6 +66,8 @@ def load_image_folder(config: DataConfig) -> Data:
         )
     side = round(size * MARGIN)
     train_paths, train_labels = _labelled(root / "train", classes)
+    places = chosen_places(torch.tensor(train_labels), len(classes), config).tolist()
+    train_paths, train_labels = [train_paths[place] for place in places], [train_labels[place] for place in places]
     test_paths, test_labels = _labelled(test_folder, classes)
     bytes_each = 3 * side**2
 
@@ -74,7 +75,8 @@ def load_image_folder(config: DataConfig) -> Data:
         files = SquareFiles(tuple(paths), side)
         held = len(paths) if paths is test_paths else len(paths) + len(test_paths)
         pixels = files(torch.arange(len(paths))) if held * bytes_each <= config.memory_gib * 2**30 else files
-        return LabelledImages(pixels, torch.tensor(labels), 255.0, STATISTICS, change, config.workers)
+        erase = 0.0 if paths is test_paths else config.erase
+        return LabelledImages(pixels, torch.tensor(labels), 255.0, STATISTICS, change, config.workers, erase)
 
     change = ZoomAndFlip(size) if config.augment else CenterCrop(size)
     test = source(test_paths, test_labels, CenterCrop(size))

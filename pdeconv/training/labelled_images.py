@@ -4,18 +4,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pdeconv.errors import PDEConvError
-from pdeconv.training.augmentation import jittered, shifted_and_flipped, zoomed_and_flipped
+from pdeconv.image_square import Statistics, middle, normalised
+from pdeconv.training.augmentation import erased, jittered, shifted_and_flipped, zoomed_and_flipped
+from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Source
-from pdeconv.training.image_files import in_color
-from pdeconv.training.randomness import uniform
+from pdeconv.training.randomness import derived_seeds, uniform
 
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel
-MARGIN = 1.125  # what is cropped to `size` is resized to this times `size` first
+ERASURE = 1  # stream of random numbers
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,7 @@ class CenterCrop:
     size: int
 
     def __call__(self, images: Tensor, indices: Tensor, seed: int) -> Tensor:
-        top, left = ((side - self.size) // 2 for side in images.shape[-2:])
-        return images[..., top : top + self.size, left : left + self.size]
+        return middle(images, self.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +66,7 @@ class LabelledImages:
         statistics: mean and standard deviation of each channel, of values in [0, 1].
         change: (images, indices, seed) -> images, the augmentation; None for none.
         workers: processes that decode files ahead.
+        erase: side of a square of each image that is set to the mean, in shares of the image's side.
     """
 
     pixels: Tensor | Callable[[Tensor], Tensor]
@@ -76,6 +75,7 @@ class LabelledImages:
     statistics: Statistics
     change: Callable[[Tensor, Tensor, int], Tensor] | None = None
     workers: int = 0
+    erase: float = 0.0
     same_size = True
     names: tuple[str, ...] = ()
 
@@ -90,33 +90,48 @@ class LabelledImages:
         images = self.pixels[indices] if isinstance(self.pixels, Tensor) else self.pixels(indices)
         if self.change is not None:
             images = self.change(images, indices, seed)
-        return normalised(images, self.largest, self.statistics), self.labels[indices]
+        images = normalised(images, self.largest, self.statistics)
+        side = round(self.erase * images.shape[-1])
+        if side:
+            own = derived_seeds(seed, torch.tensor([ERASURE]))[0]  # apart from the draws of ``change``
+            images = erased(images, uniform(own, indices, 2), side)
+        return images, self.labels[indices]
 
     def iterate(self, batches: Iterable[tuple[Tensor, int]]) -> Iterator[tuple[Tensor, Tensor]]:
         return read_ahead(self, batches, 0 if self.in_memory else self.workers)
 
 
-def normalised(images: Tensor, largest: float, statistics: Statistics) -> Tensor:
-    """(images / largest − mean) / standard deviation, by channel, in single precision."""
-    mean, deviation = (torch.tensor(values)[:, None, None] for values in statistics)
-    return (images.float() - mean * largest) / (deviation * largest)
+def chosen_places(labels: Tensor, classes: int, config: DataConfig) -> Tensor:
+    """Where the images lie that a run trains on, in their order: all of them, or ``train_images``.
 
+    In each class the images have a random order, which depends on ``subset_seed`` and their place alone. The first of
+    each class come first, then the second …: so there are as many of each class as can be, and a smaller subset is part
+    of a larger one.
 
-def prepared_image(image: Tensor, size: int, statistics: Statistics, margin: bool = False) -> Tensor:
-    """One image (3, H, W) in [0, 1] made ready for a network: (1, C, size, size), normalised."""
-    image = in_color(image, len(statistics[0]))
-    square = resized_square(image, round(size * MARGIN) if margin else size)[None]
-    return normalised(CenterCrop(size)(square, torch.zeros(1), 0), 1.0, statistics)
+    Args:
+        labels: (N,) class numbers.
+        classes: number of classes.
+        config: of the data.
 
-
-def resized_square(image: Tensor, size: int) -> Tensor:
-    """The middle square of (C, H, W), resized to ``size`` with smoothing."""
-    side = min(image.shape[-2:])
-    top, left = ((length - side) // 2 for length in image.shape[-2:])
-    square = image[None, :, top : top + side, left : left + side]
-    if side != size:
-        square = F.interpolate(square, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-    return square[0].clamp(0, 1)
+    Raises:
+        PDEConvError: fewer images are asked for than there are classes, or more than there are.
+    """
+    count = config.train_images
+    if count is None:
+        return torch.arange(len(labels))
+    if not classes <= count <= len(labels):
+        raise PDEConvError(
+            f"data.train_images: expected {classes}, one of each class, to {len(labels)}, all that {config.name} has, "
+            f"got {count}"
+        )
+    drawn = uniform(config.subset_seed, torch.arange(len(labels)), 1)[:, 0]
+    order = drawn.argsort(stable=True)
+    rank = torch.empty_like(labels)  # of each image within its class
+    for label in range(classes):
+        own = order[labels[order] == label]
+        rank[own] = torch.arange(len(own))
+    first = (rank * classes + labels).argsort()[:count]
+    return first.sort().values
 
 
 class _Batches(Dataset[tuple[Tensor, Tensor] | PDEConvError]):

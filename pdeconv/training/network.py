@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -9,17 +10,20 @@ from torch import Tensor, nn
 from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import find_checkpoint
 from pdeconv.training.command_line import nearest
-from pdeconv.training.config import ModelConfig
+from pdeconv.training.config import ModelConfig, restored_config
+from pdeconv.training.model_source import run_model_source
 
 
 def build_network(config: ModelConfig, channels: int, classes: Sequence[str] | None) -> nn.Module:
     """Create the model for images of ``channels`` channels; ``classes`` are their names, or None for denoising.
 
     Raises:
-        PDEConvError: no such model, or an option that it lacks.
+        PDEConvError: no such model, an option that it lacks, or a ``source`` that does not register it.
     """
     from pdeconv.models import create_model, list_models, model_options
 
+    if config.source is not None:
+        run_model_source(config.source, config.name)
     if config.name not in list_models():
         meant, known = nearest(config.name, list_models()), ", ".join(list_models())
         raise PDEConvError(f"unknown model.name {config.name!r}; {meant} (known: {known})")
@@ -31,6 +35,27 @@ def build_network(config: ModelConfig, channels: int, classes: Sequence[str] | N
     if classes is None:
         return create_model(config.name, in_channels=channels, **config.options())
     return create_model(config.name, in_channels=channels, num_classes=len(classes), **config.options())
+
+
+def trained_network(run: str | Path, source: str | None = None) -> nn.Module:
+    """The network of a run as it is used: the weights of its best checkpoint, in evaluation mode, on the CPU.
+
+    Args:
+        run: the folder of a run, of which the best checkpoint is taken, or of a checkpoint.
+        source: the file that registers the model, if it is not where it was in training.
+
+    Raises:
+        PDEConvError: no checkpoint, or no model for it.
+
+    Example:
+        network = trained_network("runs/quickstart_digits")
+    """
+    checkpoint = find_checkpoint(Path(run))
+    config = restored_config(checkpoint.training["config"]).model
+    config = config if source is None else replace(config, source=source)
+    network = build_network(config, checkpoint.training["channels"], checkpoint.training["classes"])
+    network.load_state_dict(checkpoint.weights)
+    return network.eval()
 
 
 def begin_with(network: nn.Module, source: str, channels: int) -> str:

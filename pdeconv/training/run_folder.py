@@ -21,6 +21,7 @@ FREE_ON_RESUME = {
     "log_every",
     "tensorboard",
     "keep_freed_memory",
+    "model.source",
     "data.root",
     "data.train",
     "data.test",
@@ -33,6 +34,9 @@ FREE_ON_RESUME = {
 """Keys that may differ between a run and its continuation: the weights do not depend on them."""
 FREE_ON_BRANCH = FREE_ON_RESUME | {
     "epochs",
+    "levels.share",
+    "levels.image_scale",
+    "levels.time_scale",
     "precision",
     "compile",
     "channels_last",

@@ -64,7 +64,7 @@ class Position:
             epochs -= not any(line["epoch"] == epochs and line["kind"] == last for line in lines)
         lines = [line for line in lines if line["epoch"] <= epochs]
         for line in lines:
-            result = line.get(headline)
+            result = None if "level" in line else line.get(headline)  # of a coarse level: a result of another network
             if result is not None and line["step"] in saved and (self.best is None or result > self.best):
                 self.best, self.best_step = result, line["step"]
         if self.step == epochs * per_epoch:

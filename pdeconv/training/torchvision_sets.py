@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from pdeconv.errors import PDEConvError
+from pdeconv.image_square import Statistics
 from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Data
-from pdeconv.training.labelled_images import LabelledImages, ShiftAndFlip, Statistics
+from pdeconv.training.labelled_images import LabelledImages, ShiftAndFlip, chosen_places
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,17 @@ def load_torchvision_set(config: DataConfig) -> Data:
     change = ShiftAndFlip(chosen.flip) if config.augment else None
     tested = _opened(config, chosen, train=False)
 
+    classes = chosen.classes or tuple(tested.classes)
+
     def train() -> LabelledImages:
-        return LabelledImages(*_tensors(_opened(config, chosen, train=True)), 255.0, chosen.statistics, change)
+        pixels, labels = _tensors(_opened(config, chosen, train=True))
+        if config.train_images is not None:
+            places = chosen_places(labels, len(classes), config)
+            pixels, labels = pixels[places], labels[places]
+        return LabelledImages(pixels, labels, 255.0, chosen.statistics, change, erase=config.erase)
 
     test = LabelledImages(*_tensors(tested), 255.0, chosen.statistics)
-    return Data(train, test, len(chosen.statistics[0]), chosen.classes or tuple(tested.classes))
+    return Data(train, test, len(chosen.statistics[0]), classes)
 
 
 def _opened(config: DataConfig, chosen: TorchvisionSet, train: bool) -> Any:

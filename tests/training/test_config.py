@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pdeconv.training.config import parse_config
+from pdeconv.training.config import parse_config, restored_config
 from pdeconv.training.run_folder import as_plain
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -31,9 +31,22 @@ def test_values_of_every_kind():
     assert parse_config([*NEEDED, "--denoising.test_sigma", "30"]).denoising.test_sigma == 30.0
 
 
+def test_lists_of_numbers(tmp_path):
+    """From the command line, from YAML, and back from what a run saved."""
+    arguments = ["--model.widths", "[32,64]", "--model.depths=[1, 2]", "--model.stem_width", "8"]
+    expected = {"widths": [32, 64], "depths": [1, 2], "stem_width": 8}
+    config = parse_config([*NEEDED, *arguments])
+    assert config.model.options() == expected and restored_config(as_plain(config)) == config
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(as_plain(config)))
+    assert parse_config(["--config", str(tmp_path / "config.yaml")]) == config
+    (tmp_path / "own.yaml").write_text("model: {widths: [32, 64], depths: [1, 2], stem_width: 8}")
+    assert parse_config(["--config", str(tmp_path / "own.yaml"), *NEEDED]).model.options() == expected
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["--model.widths", "[8, wide]"], "widths: expected a list of a whole number or null, got 'wide'"),
         (["--model.chanels", "3"], "unknown key 'model.chanels'; did you mean 'model.channels'?"),
         (["--modle.name=x"], "unknown key 'modle.name'; did you mean 'model.name'?"),
         (["--batchsize", "3"], "unknown key 'batchsize'; did you mean 'batch_size'?"),

@@ -22,6 +22,7 @@ import matplotlib.figure  # noqa: E402, F401  (imported by the server, once for 
 import torchmetrics  # noqa: E402
 
 import train  # noqa: E402
+from pdeconv import Diffusion, Euler, Evolve, Fixed, PerChannel, TimeVarying  # noqa: E402
 from pdeconv.errors import StabilityError  # noqa: E402
 from pdeconv.training import checkpoint, durable, finish, metrics_log  # noqa: E402
 from pdeconv.training.command_line import run_program  # noqa: E402
@@ -65,6 +66,18 @@ class ToyStages(nn.Module):
         return x
 
 
+class ToyEvolving(ToyNet):
+    """Four time steps of a diffusion whose weights vary in time, too: a coarse level uses some of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        diffusion = TimeVarying(Diffusion(PerChannel(1, ceiling=0.5)), points=5)
+        self.evolve = Evolve(Euler(diffusion), 1.0, Fixed(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.evolve(super().forward(x))
+
+
 @dataclass
 class ToySource:
     images: Tensor
@@ -88,7 +101,7 @@ class ToyTask:
     tested = 0
 
     def loss(self, model, inputs, targets, seed, first=0):
-        noise = torch.stack([_noise(seed + first + place) for place in range(len(inputs))])
+        noise = torch.stack([_noise(seed + first + place, inputs) for place in range(len(inputs))])
         loss = (model(inputs + noise) - targets).square().mean()
         return loss
 
@@ -96,7 +109,7 @@ class ToyTask:
         return torchmetrics.MetricCollection({"psnr": torchmetrics.MeanMetric(), "again": torchmetrics.MeanMetric()})
 
     def update(self, metrics, model, inputs, targets, index):
-        noise = torch.stack([_noise(index + place) for place in range(len(inputs))])
+        noise = torch.stack([_noise(index + place, inputs) for place in range(len(inputs))])
         if "TOY_SLOW_TEST" in os.environ and self.tested == 2:
             time.sleep(float(os.environ["TOY_SLOW_TEST"]))
         self.tested += 1
@@ -113,8 +126,8 @@ class ToyTask:
         return None
 
 
-def _noise(seed: int) -> Tensor:
-    return torch.randn(1, 6, 6, generator=torch.Generator().manual_seed(seed % 2**60)) * 0.3
+def _noise(seed: int, images: Tensor) -> Tensor:
+    return torch.randn(1, *images.shape[2:], generator=torch.Generator().manual_seed(seed % 2**60)) * 0.3
 
 
 def toy_data(config, task, seed):
@@ -128,6 +141,8 @@ def toy_data(config, task, seed):
 def toy_network(config, channels, classes):
     if config.name == "toy_stages":
         return ToyStages()
+    if config.name == "toy_evolving":
+        return ToyEvolving()
     return ToyNet(plain=config.name == "toy_plain")
 
 

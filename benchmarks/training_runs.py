@@ -1,0 +1,50 @@
+"""Runs of train.py that a benchmark asks for: kept in folders, continued where they stopped, not repeated."""
+
+import copy
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from pdeconv.conversion_report import count_multiply_adds
+from pdeconv.training.metrics_log import read_metrics
+
+
+def train(folder: Path, config: str, keys: Mapping[str, object]) -> None:
+    """``python train.py --config CONFIG --run FOLDER --KEY VALUE …``, unless the run has come to its end."""
+    if is_finished(folder):
+        return
+    given = [text for key, value in keys.items() for text in (f"--{key}", str(value))]
+    command = [sys.executable, "train.py", "--config", config, "--run", str(folder), "--resume", "auto", *given]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the last epoch of a run has been tested."""
+    if not (folder / "config.yaml").exists():
+        return False
+    epochs = yaml.safe_load((folder / "config.yaml").read_text())["epochs"]
+    return any(line["kind"] == "test" and line["epoch"] == epochs for line in read_metrics(folder / "metrics.jsonl"))
+
+
+def last_test(folder: Path) -> dict[str, float]:
+    """The test figures after the last epoch: not the best, which the test images would have chosen."""
+    return [line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "test"][-1]
+
+
+def training_seconds(folder: Path) -> float:
+    """Wall time of the training alone, without tests."""
+    return sum(line["seconds"] for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "train")
+
+
+def multiply_adds(model: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Of convolutions and matrix products, for one more image: what is computed once a pass, such as bounds of kernels,
+    is left out. In float64, in which no native kernel hides its operations.
+    """
+    wide = copy.deepcopy(model).double()
+    fewer, more = (count_multiply_adds(wide, torch.rand(count, *shape).double())[""] for count in (1, 2))
+    return more - fewer

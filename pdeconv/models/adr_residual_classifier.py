@@ -1,0 +1,99 @@
+"""A residual network of advection, diffusion and reaction: few weights, few multiply-adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from pdeconv.errors import checked_count
+from pdeconv.models.classifier import Classifier
+from pdeconv.models.layers import Merging, convolution, residual_steps
+from pdeconv.models.registry import register_model
+
+
+@register_model("adr_residual_classifier")
+class ADRResidualClassifier(Classifier):
+    """Classifies images by features that are carried, spread and react, u_t = P σ(T σ(N L u)).
+
+    L lifts the features at a pixel to several times as many, P projects them back. In between, T is one learned kernel
+    a channel: by its moments a velocity, a diffusivity and higher derivatives, which move features in space but mix
+    none, as L and P mix features but move none; σ is a reaction at every pixel, N a normalisation. A block is a forward
+    Euler step; it costs little, as each part leaves out what the others do. Nothing is proven of a step: for proofs see
+    ``adr_classifier``.
+
+    Args:
+        in_channels: Channels of the image.
+        num_classes: Number of classes.
+        stem_width: Channels at the full resolution.
+        widths: Channels of each stage, each of half the resolution of what is before it.
+        depths: Blocks of each stage.
+        kernel_size: Width of the kernels of T, odd.
+        expansion: Channels in which T acts, in multiples of those of the features.
+        steps: Euler steps of each block, with shared weights, over one unit of time.
+        norm_layer: Of the normalisation.
+        act_layer: Of the activation.
+
+    References:
+        N. Zakariaei et al. Advection augmented convolutional neural networks. NeurIPS 2024.
+        L. Ruthotto, E. Haber. Deep neural networks motivated by partial differential equations. JMIV 62, 2020.
+        M. Sandler et al. MobileNetV2: inverted residuals and linear bottlenecks. CVPR 2018 (L, T and P).
+
+    Example:
+        >>> import torch
+        >>> ADRResidualClassifier(in_channels=3, num_classes=10)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        stem_width: int = 12,
+        widths: Sequence[int] = (32, 64),
+        depths: Sequence[int] = (3, 5),
+        kernel_size: int = 3,
+        expansion: int = 3,
+        steps: int = 1,
+        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        act_layer: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        kernel_size = checked_count("adr_residual_classifier", "kernel_size", kernel_size, odd=True)
+        expansion = checked_count("adr_residual_classifier", "expansion", expansion)
+
+        def block(channels: int, _: int) -> nn.Module:
+            branch = lifted_transport(channels, kernel_size, expansion, norm_layer, act_layer)
+            return residual_steps(branch, steps)
+
+        super().__init__(
+            in_channels,
+            num_classes,
+            widths,
+            depths,
+            stem_width=stem_width,
+            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer),
+            transition=lambda before, after: nn.Sequential(Merging(before, after), norm_layer(after)),
+            block=block,
+            last=lambda channels: nn.Sequential(norm_layer(channels), act_layer()),
+        )
+
+
+def lifted_transport(
+    channels: int,
+    kernel_size: int,
+    expansion: int,
+    norm_layer: Callable[..., nn.Module],
+    act_layer: Callable[[], nn.Module],
+) -> nn.Sequential:
+    """N P σ(N T σ(N L u))."""
+    lifted = channels * expansion
+    return nn.Sequential(
+        nn.Conv2d(channels, lifted, 1, bias=False),
+        norm_layer(lifted),
+        act_layer(),
+        nn.Conv2d(lifted, lifted, kernel_size, padding=kernel_size // 2, groups=lifted, bias=False),
+        norm_layer(lifted),
+        act_layer(),
+        nn.Conv2d(lifted, channels, 1, bias=False),
+        norm_layer(channels),
+    )

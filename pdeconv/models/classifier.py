@@ -1,0 +1,181 @@
+"""The skeleton of every classifier: a stem, stages of blocks, a head, and the features in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from pdeconv.errors import PDEConvError, checked_count, checked_whole
+from pdeconv.evolve import Evolve, Trajectory
+from pdeconv.models.feature_info import FeatureInfo, Indices, chosen_stages
+
+Layer = Callable[..., nn.Module]
+
+
+class Classifier(nn.Module):
+    """image → stem → stages → mean over the image → logits; the features of each stage in the manner of timm.
+
+    A stage is a transition from the width before it, then its blocks. Images may have any size: nothing but the mean
+    at the end sees all of it.
+
+    Args:
+        in_channels: Channels of the image.
+        num_classes: Number of classes.
+        widths: Channels of each stage.
+        depths: Blocks of each stage.
+        stem: Of the stem, called with (channels before, channels after).
+        transition: Of a transition, called with (channels before, channels after); it halves the resolution.
+        block: Of a block, called with (channels, number of the stage).
+        stem_width: Channels that the stem gives; by default those of the first stage, which then has no transition.
+        last: Normalisation and activation after the last stage, called with the number of channels.
+
+    Attributes:
+        feature_info: Channels, reduction and module of each stage.
+        num_features: Channels of the last.
+
+    Raises:
+        PDEConvError: If a number is not a whole one of at least 1, or widths and depths differ in length.
+    """
+
+    _version = 1
+    feature_info: FeatureInfo
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        *,
+        stem: Layer,
+        transition: Layer,
+        block: Layer,
+        stem_width: int | None = None,
+        last: Layer | None = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        in_channels = checked_count(name, "in_channels", in_channels)
+        widths, depths = checked_counts(name, "widths", widths), checked_counts(name, "depths", depths, zero_too=True)
+        if len(widths) != len(depths):
+            raise PDEConvError(
+                f"{name} needs as many widths as depths, one a stage, but got widths={widths} and depths={depths}."
+            )
+        first = widths[0] if stem_width is None else checked_count(name, "stem_width", stem_width)
+        self.stem, self.stages, reductions = stem(in_channels, first), nn.ModuleList(), []
+        for stage, (before, after) in enumerate(pairwise((first, *widths))):
+            enters = [] if stage == 0 and stem_width is None else [transition(before, after)]
+            self.stages.append(nn.Sequential(*enters, *(block(after, stage) for _ in range(depths[stage]))))
+            reductions.append((reductions[-1] if reductions else 1) * (2 if enters else 1))
+        self.last = nn.Identity() if last is None else last(widths[-1])
+        self.num_features = widths[-1]
+        self.feature_info = FeatureInfo(widths, reductions)
+        self.reset_classifier(num_classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(image))
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """The features before the head, (B, num_features, *S)."""
+        u = self.stem(image)
+        for stage in self.stages:
+            u = stage(u)
+        return self.as_map(self.last(u))
+
+    def as_map(self, u: Tensor) -> Tensor:
+        """The features (B, C, H, W) of the state between stages; the state itself, but for models of another state."""
+        return u
+
+    def forward_head(self, u: Tensor, pre_logits: bool = False) -> Tensor:
+        """The logits of features; or their mean over the image, which the last linear map takes."""
+        mean = u.mean((2, 3))
+        return mean if pre_logits else self.head(mean)
+
+    def forward_intermediates(
+        self,
+        image: Tensor,
+        indices: Indices = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The features before the head, and those after the stages that ``indices`` name.
+
+        Args:
+            image: (B, in_channels, H, W).
+            indices: Numbers of stages, negative ones from the end; or how many of the last ones; None for all.
+            norm: Whether ``last`` acts on the features of the last stage.
+            stop_early: Leave out the stages after those that are wanted; only with ``intermediates_only``.
+            output_fmt: "NCHW", the only one.
+            intermediates_only: Return the list alone.
+        """
+        if output_fmt != "NCHW":
+            raise PDEConvError(f'forward_intermediates gives "NCHW" alone, but got output_fmt={output_fmt!r}.')
+        if stop_early and not intermediates_only:
+            raise PDEConvError("stop_early=True leaves no final features; give intermediates_only=True too.")
+        wanted = chosen_stages(indices, len(self.stages))
+        stages = self.stages[: max(wanted) + 1] if stop_early else self.stages
+        found, u = {}, self.stem(image)
+        for index, stage in enumerate(stages):
+            u = stage(u)
+            if index in wanted:
+                found[index] = self.as_map(self.last(u) if norm and index == len(self.stages) - 1 else u)
+        features = [found[index] for index in wanted]
+        return features if intermediates_only else (self.as_map(self.last(u)), features)
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear map."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Begin with a new head; with 0 classes, the model gives the mean features."""
+        if num_classes == 0 and not isinstance(num_classes, bool):
+            self.num_classes, self.head = 0, nn.Identity()
+            return
+        self.num_classes = checked_count(type(self).__name__, "num_classes", num_classes)
+        like = next(self.parameters(), torch.empty(0))
+        self.head = nn.Linear(self.num_features, self.num_classes, device=like.device, dtype=like.dtype)
+
+    def trajectory(self, image: Tensor) -> Trajectory:
+        """The features as they evolve; time goes on from block to block, and stands still in a transition.
+
+        Of a block that is more than an evolution, such as one with an activation at its end, the states before and
+        after; it takes the time of the evolutions in it.
+        """
+        times, states, start, u = [], [], torch.zeros((), device=image.device), self.stem(image)
+        for module in (part for stage in self.stages for part in _parts(stage)):
+            before, durations = u, [part.duration for part in module.modules() if isinstance(part, Evolve)]
+            if isinstance(module, Evolve):
+                evolution = module.trajectory(u)
+                times.append(start + evolution.times)
+                states.extend(evolution.states)
+                start, u = times[-1][-1], evolution.states[-1]
+                continue
+            u = module(u)
+            if durations:
+                times.append(start + start.new_tensor([0.0, sum(durations)]))
+                states.extend((before, u))
+                start = times[-1][-1]
+        if not states:
+            return Trajectory(start[None], (u,))
+        return Trajectory(torch.cat(times), tuple(states))
+
+
+def _parts(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules that act one after the other, those of sequences within too."""
+    if isinstance(module, nn.Sequential):
+        for part in module:
+            yield from _parts(part)
+    else:
+        yield module
+
+
+def checked_counts(owner: str, name: str, values: object, zero_too: bool = False) -> tuple[int, ...]:
+    """``values`` as a tuple. Raises ``PDEConvError`` unless they are whole numbers of at least 1 (or 0), if any."""
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        raise PDEConvError(f"{owner} needs a number for each stage as {name}, such as (32, 64), but got {values!r}.")
+    return tuple((checked_whole if zero_too else checked_count)(owner, name, value) for value in values)

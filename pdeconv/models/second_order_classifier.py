@@ -1,0 +1,71 @@
+"""Ruthotto and Haber's second-order network: waves of features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from pdeconv.evolve import Memory
+from pdeconv.models.classifier import Classifier
+from pdeconv.models.hamiltonian_classifier import half_of
+from pdeconv.models.layers import coarsening, convolution, normalised_diffusion, unproven_steps
+from pdeconv.models.registry import register_model
+from pdeconv.steps import SymplecticEuler
+from pdeconv.terms import TwoFields
+
+
+@register_model("second_order_classifier")
+class SecondOrderClassifier(Classifier):
+    """Classifies images by waves, u_tt = −Kᵀσ(N(Ku)): a wave equation with a learned convolution K for the gradient.
+
+    The state is (u, v), u and its velocity v, the halves of the channels; both go from block to block, and the stem and
+    the transitions give both. Steps are symplectic Euler's, which are exactly reversible; on u alone they are the
+    leapfrog u⁺ = 2u − u⁻ − dt²·Kᵀσ(N(Ku)). K is of norm at most 1, N a normalisation and σ an activation. Between
+    stages the resolution halves.
+
+    Args:
+        in_channels: Channels of the image.
+        num_classes: Number of classes.
+        widths: Channels of each stage, u and v together, the first at the full resolution; even.
+        depths: Blocks of each stage, each with a kernel of its own.
+        steps: Steps of each block, over one unit of time.
+        memory: As of :class:`pdeconv.Evolve`. A block that is computed again updates the running statistics of batch
+            normalisation twice: take another ``norm_layer`` with "checkpoint" and "reversible".
+        norm_layer: Of the normalisation.
+        act_layer: Of the activation.
+
+    References:
+        L. Ruthotto, E. Haber. Deep neural networks motivated by partial differential equations. JMIV 62, 2020.
+
+    Example:
+        >>> import torch
+        >>> SecondOrderClassifier(in_channels=1, num_classes=10)(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        widths: Sequence[int] = (16, 96, 224),
+        depths: Sequence[int] = (1, 2, 1),
+        steps: int = 1,
+        memory: Memory = "store",
+        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        act_layer: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        def block(channels: int, _: int) -> nn.Module:
+            half = half_of("second_order_classifier", channels)
+            wave = TwoFields(normalised_diffusion(half, norm_layer, act_layer))
+            return unproven_steps(SymplecticEuler(wave), steps, memory=memory)
+
+        super().__init__(
+            in_channels,
+            num_classes,
+            widths,
+            depths,
+            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer),
+            transition=lambda before, after: coarsening(before, after, norm_layer, act_layer),
+            block=block,
+        )

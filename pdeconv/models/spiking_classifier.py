@@ -1,0 +1,121 @@
+"""A network of spiking neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pdeconv.coefficient import PerChannel
+from pdeconv.errors import checked_count, checked_number
+from pdeconv.evolve import Trajectory
+from pdeconv.models.classifier import Classifier
+from pdeconv.models.layers import convolution
+from pdeconv.models.registry import register_model
+from pdeconv.spiking import LeakyIntegrateAndFire
+
+
+@register_model("spiking_classifier")
+class SpikingClassifier(Classifier):
+    """Classifies images by neurons that leak, integrate and fire, u_t = s (I − u), I = N(K spikes).
+
+    The image is shown for some frames. Every layer is a convolution K, a normalisation N and leaky integrate-and-fire
+    neurons, whose leak s is learned per channel; between layers go spikes alone, 0 or 1. The logits are read off the
+    spike rates of the last layer, their mean over the frames; so are the features of each stage. The membranes lie
+    below the threshold after each frame, whatever the weights.
+
+    Args:
+        in_channels: Channels of the image.
+        num_classes: Number of classes.
+        stem_width: Channels at the full resolution.
+        widths: Channels of each stage, each of half the resolution of what is before it.
+        depths: Layers of each stage, after the one that halves the resolution.
+        steps: Frames, each of one unit of time.
+        threshold: Where a neuron fires; currents are normalised to a variance of about 1.
+        norm_layer: Of the normalisation; it sees each frame of a sample as a sample.
+
+    References:
+        E. O. Neftci, H. Mostafa, F. Zenke. Surrogate gradient learning in spiking neural networks. IEEE Signal
+        Processing Magazine 36(6), 2019.
+        W. Fang et al. Incorporating learnable membrane time constant to enhance learning of spiking neural networks.
+        ICCV 2021.
+
+    Example:
+        >>> model = SpikingClassifier(in_channels=3, num_classes=10)
+        >>> model(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+        >>> rates = model.forward_features(torch.rand(2, 3, 32, 32))
+        >>> rates.shape, bool((rates * 4 == (rates * 4).round()).all())  # so many of 4 frames
+        (torch.Size([2, 64, 8, 8]), True)
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        stem_width: int = 16,
+        widths: Sequence[int] = (24, 64),
+        depths: Sequence[int] = (1, 1),
+        steps: int = 4,
+        threshold: float = 0.5,
+        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+    ) -> None:
+        frames = checked_count("spiking_classifier", "steps", steps)
+        threshold = checked_number("spiking_classifier", "threshold", threshold)
+
+        def layer(before: int, after: int, stride: int = 1) -> nn.Sequential:
+            current = convolution(before, after, 3, norm_layer, None, stride)
+            return nn.Sequential(*current, Neurons(after, frames, threshold))
+
+        def stem(before: int, after: int) -> nn.Sequential:
+            current = convolution(before, after, 3, norm_layer, None)
+            return nn.Sequential(*current, Shown(frames), Neurons(after, frames, threshold))
+
+        super().__init__(
+            in_channels,
+            num_classes,
+            widths,
+            depths,
+            stem_width=stem_width,
+            stem=stem,
+            transition=lambda before, after: layer(before, after, stride=2),
+            block=lambda channels, _: layer(channels, channels),
+        )
+        self.frames = frames
+
+    def as_map(self, u: Tensor) -> Tensor:
+        """The spike rates (B, C, H, W) of spikes (B·T, C, H, W)."""
+        return u.unflatten(0, (-1, self.frames)).mean(1)
+
+    def trajectory(self, image: Tensor) -> Trajectory:
+        """The spike rates of the last layer over the frames so far, after each frame."""
+        u = self.stem(image)
+        for stage in self.stages:
+            u = stage(u)
+        counts = self.last(u).unflatten(0, (-1, self.frames)).cumsum(1)
+        times = torch.arange(1.0, self.frames + 1, device=image.device)
+        return Trajectory(times, tuple(count / (i + 1) for i, count in enumerate(counts.unbind(1))))
+
+
+class Shown(nn.Module):
+    """(B, C, H, W) for ``frames`` frames, the frames of a sample one after the other: (B·T, C, H, W)."""
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        self.frames = frames
+
+    def forward(self, u: Tensor) -> Tensor:
+        return u[:, None].expand(-1, self.frames, -1, -1, -1).flatten(0, 1)
+
+
+class Neurons(nn.Module):
+    """Spikes (B·T, C, H, W) that currents of that shape cause; a membrane that starts at rest halves in a frame."""
+
+    def __init__(self, channels: int, frames: int, threshold: float) -> None:
+        super().__init__()
+        self.frames = frames
+        self.fire = LeakyIntegrateAndFire(PerChannel(channels, ceiling=4.0, initial=0.7), threshold=threshold)
+
+    def forward(self, currents: Tensor) -> Tensor:
+        return self.fire(currents.unflatten(0, (-1, self.frames))).flatten(0, 1)

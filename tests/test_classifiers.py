@@ -1,0 +1,350 @@
+"""Laws of all classifiers: any size, honest features, options that do something, proofs that hold."""
+
+import inspect
+
+import pytest
+import torch
+from classifiers import CLASSIFIERS, group_norm, small
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from pdeconv import Evolve, PDEConvError, TimeVarying, create_model, list_models
+from pdeconv.models import Classifier
+from pdeconv.models.heat_classifier import HeatConduction
+from pdeconv.models.registry import model_constructor, model_options
+from pdeconv.models.spiking_classifier import Neurons
+
+SIZES = ((1, 1), (1, 7), (33, 20))
+every = pytest.mark.parametrize("name", CLASSIFIERS)
+
+
+def images(batch=2, size=(10, 9)):
+    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+def test_all_are_listed():
+    assert set(CLASSIFIERS) == set(list_models("*classifier"))
+    assert all(issubclass(model_constructor(name), Classifier) for name in CLASSIFIERS)
+
+
+@every
+@torch.no_grad()
+def test_images_of_any_size_and_features_as_they_are_told(name):
+    model = small(name).eval()
+    info = model.feature_info
+    assert info.channels() == list(CLASSIFIERS[name]["widths"]) and info.module_name() == ["stages.0", "stages.1"]
+    assert info.channels()[-1] == model.num_features
+    for size in SIZES:
+        logits = model(images(size=size))
+        assert logits.shape == (2, 10) and logits.isfinite().all()
+        for features, row in zip(model.forward_intermediates(images(size=size))[1], info, strict=True):
+            assert features.shape == (2, row["num_chs"], *(-(-n // row["reduction"]) for n in size))
+    assert model.get_submodule(info.module_name()[0]) is model.stages[0]
+
+
+@every
+@torch.no_grad()
+def test_intermediate_features(name):
+    model, image = small(name).eval(), images()
+    final, maps = model.forward_intermediates(image)
+    assert torch.equal(final, model.forward_features(image)) and len(maps) == 2
+    assert torch.equal(model.forward_head(final), model(image))
+    assert torch.equal(model.forward_head(final, pre_logits=True), final.mean((2, 3)))
+    assert torch.equal(model.forward_intermediates(image, norm=True)[1][-1], final)
+    for indices, chosen in (((0,), [0]), ((-1, 0), [1, 0]), ([1], [1]), (1, [1]), (2, [0, 1]), ((-2,), [0])):
+        found = model.forward_intermediates(image, indices, intermediates_only=True)
+        early = model.forward_intermediates(image, indices, stop_early=True, intermediates_only=True)
+        assert all(torch.equal(a, maps[i]) and torch.equal(b, a) for a, b, i in zip(found, early, chosen, strict=True))
+    for bad in (3, 0, (2,), (-3,), "last", (0.5,), True, ()):
+        with pytest.raises(PDEConvError, match="has 2 stages"):
+            model.forward_intermediates(image, bad)
+    with pytest.raises(PDEConvError, match="NCHW"):
+        model.forward_intermediates(image, output_fmt="NHWC")
+    with pytest.raises(PDEConvError, match="intermediates_only"):
+        model.forward_intermediates(image, stop_early=True)
+
+
+@every
+@torch.no_grad()
+def test_features_only(name):
+    model, image = small(name).eval(), images()
+    maps = small(name, features_only=True, out_indices=(1, 0)).eval()
+    expected = model.forward_intermediates(image, (1, 0), norm=True, intermediates_only=True)
+    found = maps(image)
+    assert isinstance(found, list) and all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert maps.feature_info.channels() == [features.shape[1] for features in found]
+    assert not any("head" in key for key in maps.state_dict())
+    assert len(small(name, features_only=True)(image)) == 2
+    with pytest.raises(PDEConvError, match="features_only=True"):
+        small(name, out_indices=(0,))
+
+
+@every
+@torch.no_grad()
+def test_another_head(name):
+    model, image = small(name, num_classes=7).eval(), images()
+    assert model(image).shape == (2, 7) and model.get_classifier() is model.head
+    model.reset_classifier(3)
+    assert model(image).shape == (2, 3) and model.num_classes == 3 and model.head.weight.requires_grad
+    model.reset_classifier(0)
+    assert torch.equal(model(image), model.forward_features(image).mean((2, 3)))
+    model = small(name).double()
+    model.reset_classifier(4)
+    assert model.eval()(image.double()).dtype == torch.float64
+    for bad in (-1, 2.0, "ten", True):
+        with pytest.raises(PDEConvError, match="num_classes"):
+            model.reset_classifier(bad)
+
+
+class CountedNorm(nn.BatchNorm2d):
+    pass
+
+
+class CountedActivation(nn.SiLU):
+    pass
+
+
+@every
+@torch.no_grad()
+def test_layers_of_ones_own_are_used(name):
+    """All of them in the forward pass, and no other in their place."""
+    for option, counted, other in (
+        ("norm_layer", CountedNorm, (nn.BatchNorm2d, nn.GroupNorm)),
+        ("act_layer", CountedActivation, (nn.ReLU, nn.GELU, nn.SiLU)),
+    ):
+        if option not in model_options(name):
+            assert (name, option) == ("spiking_classifier", "act_layer"), "its neurons are the activation"
+            continue
+        model, called = small(name, **{option: counted}).eval(), []
+        layers = [layer for layer in model.modules() if isinstance(layer, counted)]
+        strangers = [layer for layer in model.modules() if isinstance(layer, other) and not isinstance(layer, counted)]
+        assert layers and not strangers
+        for layer in layers:
+            layer.register_forward_hook(lambda layer, _, __, called=called: called.append(layer))
+        model(images())
+        unused = set(layers) - set(called)
+        assert not unused or any(isinstance(part, TimeVarying) for part in model.modules())
+
+
+@every
+def test_every_weight_learns(name):
+    model = small(name)
+    cross_entropy(model(images(4)), torch.tensor([0, 1, 2, 3])).backward()
+    for key, weight in model.named_parameters():
+        assert weight.grad is not None and weight.grad.isfinite().all() and weight.grad.any(), key
+
+
+@every
+def test_samples_do_not_see_each_other(name):
+    """In evaluation; and in training too with group normalisation."""
+    image = images(3)
+    for model in (small(name).eval(), small(name, norm_layer=group_norm)):
+        alone = torch.cat([model(sample[None]) for sample in image])
+        assert torch.allclose(model(image), alone, atol=1e-5)
+        sick = image.clone()
+        sick[1, 0, 2, 2] = torch.nan
+        assert torch.allclose(model(sick)[::2], alone[::2], atol=1e-5)
+
+
+@every
+@torch.no_grad()
+def test_steps_change_the_result_and_no_weight(name):
+    few, many = (small(name, steps=steps, norm_layer=group_norm) for steps in (4, 6))
+    assert list(few.state_dict()) == list(many.state_dict())
+    many.load_state_dict(few.state_dict())
+    assert not torch.equal(few(images()), many(images()))
+    for bad in (0, 1.5, "2", True):
+        with pytest.raises(PDEConvError, match="at least 1"):
+            small(name, steps=bad)
+
+
+@every
+@torch.no_grad()
+def test_the_way_ends_where_the_features_are(name):
+    model, image = small(name).eval(), images()
+    way = model.trajectory(image)
+    assert len(way.times) == len(way.states) >= 3 and (way.times.diff() >= 0).all()
+    assert torch.allclose(model.forward_head(model.last(way.states[-1])), model(image), atol=1e-6)
+    durations = sum(part.duration for part in model.stages.modules() if isinstance(part, Evolve))
+    inner = sum(part.heat.duration for part in model.modules() if isinstance(part, HeatConduction))
+    assert float(way.times[-1]) == pytest.approx(model.frames if name == "spiking_classifier" else durations - inner)
+    if "spiking" not in name and "resnet" not in name and "global" not in name:
+        finer = small(name, steps=3).eval().trajectory(image)
+        assert len(finer.states) > len(way.states) and finer.times[-1] == way.times[-1]
+
+
+@every
+@torch.no_grad()
+def test_the_way_of_stages_without_blocks(name):
+    if name in ("resnet_classifier", "global_diffusion_classifier"):
+        return  # their transitions are blocks
+    model = small(name, depths=(0, 0)).eval()
+    assert len(model.trajectory(images()).states) == (3 if name == "spiking_classifier" else 1)
+    assert model(images()).shape == (2, 10)
+
+
+@every
+def test_slips(name):
+    width = small(name).num_features
+    for bad in (
+        dict(widths=(width,)),
+        dict(depths=(1, 1, 1)),
+        dict(widths=(0, width)),
+        dict(widths=(8.0, 16.0)),
+        dict(widths="88"),
+        dict(widths=8),
+        dict(widths=()),
+        dict(depths=(1, -1)),
+        dict(depths=(1, 1.5)),
+        dict(depths="11"),
+        dict(num_classes=-1),
+        dict(num_classes="ten"),
+        dict(in_channels=0),
+    ):
+        with pytest.raises(PDEConvError):
+            small(name, **bad)
+    for option in set(model_options(name)) - {"tolerance", "window"}:
+        default = inspect.signature(model_constructor(name)).parameters[option].default
+        if isinstance(default, int | float) and option != "num_classes":
+            with pytest.raises(PDEConvError, match=option):
+                small(name, **{option: 0})
+    with pytest.raises(PDEConvError, match="No weights for"):
+        create_model(name, pretrained=True)
+
+
+@every
+@torch.no_grad()
+def test_a_seed_repeats(name):
+    first, again = small(name), small(name)
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
+    assert torch.equal(first(images()), again(images()))
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if "memory" in model_options(name)])
+def test_memory_changes_no_gradient(name):
+    gradients = []
+    for memory in ("store", "checkpoint", *(() if name == "ode_classifier" else ("reversible",))):
+        model = small(name, memory=memory, steps=2, norm_layer=group_norm).double()
+        cross_entropy(model(images().double()), torch.tensor([0, 1])).backward()
+        gradients.append([weight.grad for weight in model.parameters()])
+    for others in gradients[1:]:
+        assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(gradients[0], others, strict=True))
+
+
+def outgrown(name):
+    """A small model whose weights have gone astray."""
+    model = small(name).eval().double()
+    for weight in model.parameters():
+        weight.add_(2 * torch.randn_like(weight))
+    return model
+
+
+def keeps_the_range(before, after):
+    low, high = before.amin((2, 3), keepdim=True), before.amax((2, 3), keepdim=True)
+    return bool(((after >= low - 1e-9) & (after <= high + 1e-9)).all())
+
+
+@torch.no_grad()
+def test_adr_features_stay_within_one():
+    for state in outgrown("adr_classifier").trajectory(images().double()).states:
+        assert state.abs().max() <= 1 + 1e-12
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("steps", [4, 7])
+def test_global_layers_keep_the_range(steps):
+    model = small("global_diffusion_classifier", steps=steps).double()
+    layers = [layer for layer in model.stages.modules() if isinstance(layer, Evolve) and "DuFort" in layer.step.name]
+    assert len(layers) == 2
+    for layer in layers:
+        for weight in layer.parameters():
+            weight.add_(3 * torch.randn_like(weight))
+        u = torch.randn(2, layer.step.term.parts[0].diffusivity.conv.in_channels, 7, 8).double()
+        after = layer(u)
+        assert keeps_the_range(u, after) and not torch.allclose(u, after, atol=0.1)
+        assert layer.step.guaranteed_limit == steps / 4
+    with pytest.raises(PDEConvError, match="steps of at least 4"):
+        small("global_diffusion_classifier", steps=3)
+
+
+@torch.no_grad()
+def test_heat_keeps_range_and_mean_at_any_resolution():
+    """Whatever the weights; each sample has a diffusivity of its own."""
+    model = outgrown("heat_classifier")
+    conductions = [part for part in model.modules() if isinstance(part, HeatConduction)]
+    assert len(conductions) == 3
+    for part in conductions:
+        for size in ((1, 1), (5, 6), (16, 9)):
+            x = torch.randn(2, part.mix.in_channels, *size).double()
+            after = part.heat(x)
+            assert keeps_the_range(x, after)
+            assert torch.allclose(after.mean((2, 3)), x.mean((2, 3)))
+        assert not torch.allclose(after, x, atol=0.1)
+        diffusivity = part.heat.step.term.diffusivity(x, part.heat.step.term.grid)
+        assert diffusivity.shape == (2, part.mix.in_channels, 1, 1) and diffusivity.amax() <= 8.0
+        assert not torch.allclose(diffusivity[0], diffusivity[1])
+
+
+@torch.no_grad()
+def test_attention_is_a_convex_combination():
+    model = outgrown("attention_classifier")
+    blocks = [block for block in model.modules() if isinstance(block, Evolve)]
+    for block in blocks:
+        attend = block.step.parts[0]
+        assert attend.guaranteed_limit == 1.0 and attend.keeps == {"range"}
+        u = torch.randn(2, attend.term.weight.shape[1], 7, 5).double()
+        after = attend(u, torch.tensor(1.0).double())
+        assert keeps_the_range(u, after) and not torch.allclose(u, after, atol=0.1)
+    u = torch.randn(1, 8, 6, 7).double()
+    whole, parts = (small("attention_classifier", window=window).eval().double() for window in (None, 2))
+    assert not torch.allclose(whole(u[:, :3]), parts(u[:, :3]))
+
+
+@torch.no_grad()
+def test_an_equation_solved_to_a_tolerance():
+    """With a tolerance as with many steps."""
+    options = dict(points=1, norm_layer=group_norm)
+    many = small("ode_classifier", steps=200, **options).eval().double()
+    errors = []
+    for tolerance in (1e-2, 1e-5):
+        solved = small("ode_classifier", tolerance=tolerance, **options).eval().double()
+        solved.load_state_dict(many.state_dict())
+        errors.append(float((solved(images().double()) - many(images().double())).abs().max()))
+    assert errors[1] < 1e-4 and errors[1] < errors[0]
+    way = solved.trajectory(images().double())
+    assert way.times.shape == (len(way.states), 2) and torch.allclose(way.times[-1].float(), torch.tensor(2.0))
+    for bad in (dict(tolerance=1e-2), dict(tolerance=1e-2, points=1, steps=2), dict(tolerance=-1.0, points=1)):
+        with pytest.raises(PDEConvError, match="tolerance"):
+            small("ode_classifier", **bad)
+    with pytest.raises(PDEConvError, match="points"):
+        small("ode_classifier", points=4, steps=2)
+
+
+def test_an_equation_that_varies_in_time():
+    """Weights at each point, all of which learn; of one point it is the equation whose weights do not vary."""
+    counts = [sum(w.numel() for w in small("ode_classifier", points=p).stages.parameters()) for p in (1, 2, 3)]
+    assert counts[2] - counts[1] == counts[1] - counts[0] > 0
+    for points, steps in ((2, 1), (3, 2), (4, 3), (4, 6)):
+        model = small("ode_classifier", points=points, steps=steps)
+        model(images()).square().sum().backward()
+        assert all(weight.grad.any() for weight in model.parameters())
+    solved = small("ode_classifier", tolerance=1e-2, points=1)
+    solved(images()).square().sum().backward()
+    assert all(weight.grad.any() for weight in solved.parameters())
+
+
+@torch.no_grad()
+def test_spike_rates():
+    """Features are numbers of spikes by frames; a longer look is a finer number."""
+    for frames in (1, 3, 8):
+        model = small("spiking_classifier", steps=frames, norm_layer=group_norm)
+        for rates in (*model.forward_intermediates(images())[1], model.trajectory(images()).states[-1]):
+            counts = rates * frames
+            assert torch.allclose(counts, counts.round(), atol=1e-5) and rates.min() >= 0 and rates.max() <= 1
+    spikes = []
+    for neurons in (part for part in model.modules() if isinstance(part, Neurons)):
+        neurons.register_forward_hook(lambda _, __, out: spikes.append(out))
+    model(images())
+    assert len(spikes) == 4 and all(set(s.flatten().tolist()) <= {0.0, 1.0} and s.any() for s in spikes)
+    silent = small("spiking_classifier", threshold=1e3).eval()
+    assert not silent.forward_features(images()).any()
