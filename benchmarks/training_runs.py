@@ -11,16 +11,28 @@ import yaml
 from torch import nn
 
 from pdeconv.conversion_report import count_multiply_adds
+from pdeconv.errors import PDEConvError
+from pdeconv.training.config import parse_config
 from pdeconv.training.metrics_log import read_metrics
+from pdeconv.training.run_folder import find_start
 
 
 def train(folder: Path, config: str, keys: Mapping[str, object]) -> None:
-    """``python train.py --config CONFIG --run FOLDER --KEY VALUE …``, unless the run has come to its end."""
-    if is_finished(folder):
-        return
+    """``python train.py --config CONFIG --run FOLDER --KEY VALUE …``, unless the run has come to its end.
+
+    A run in the folder that was configured otherwise, such as with other epochs, ends the program: its figures are not
+    those that are asked for.
+    """
     given = [text for key, value in keys.items() for text in (f"--{key}", str(value))]
-    command = [sys.executable, "train.py", "--config", config, "--run", str(folder), "--resume", "auto", *given]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    arguments = ["--config", config, "--run", str(folder), "--resume", "auto", *given]
+    if is_finished(folder):
+        try:
+            find_start(parse_config(arguments))
+        except PDEConvError as error:
+            raise SystemExit(f"{folder}: {error}") from error
+        return
+    if subprocess.run([sys.executable, "train.py", *arguments], stdout=subprocess.DEVNULL).returncode:
+        raise SystemExit(f"{folder}: train.py did not come to its end")
 
 
 def is_finished(folder: Path) -> bool:

@@ -103,7 +103,7 @@ class CondensedBlocks(BlockRule):
     A run is of neighbours in an ``nn.Sequential``, of one type and equal shapes; a block without such a neighbour
     stays. The block begins with the weights of the first, and then computes something else than the run: fit it with
     :func:`pdeconv.distil_blocks`. What follows the sum in each block, such as a ReLU, follows the last step only.
-    Later members of the Sequential move up.
+    Later members of the Sequential move up, unless they have names.
 
     Args:
         memory: As in :class:`pdeconv.Evolve`.

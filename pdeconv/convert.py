@@ -34,7 +34,8 @@ def replace_blocks(model: nn.Module, rule: Rule, sample: Tensor | None = None) -
     ConvNeXts of torchvision and timm; :func:`pdeconv.register_residual_block` adds your own. The blocks that this
     function made are among them: to change the steps or the duration of a converted model, convert it again. Blocks
     that change the shape of the state (stride, downsampling) are no time step, and stay. Weights, ``requires_grad``,
-    device, dtype and training mode are those of the model, which is not changed.
+    device, dtype and training mode are those of the model, which is not changed. Hooks on a block that is replaced do
+    not go over to what takes its place; hooks on other modules stay.
 
     A checkpoint of the unconverted model loads before the conversion, and after it too, unless blocks were condensed.
 
@@ -48,24 +49,26 @@ def replace_blocks(model: nn.Module, rule: Rule, sample: Tensor | None = None) -
     Raises:
         PDEConvError: If the model has no residual block of a known type; the rule gives something else; or, with a
             sample, what is put in the place of a block changes the shape of its output.
-        UnsupportedError: If a branch has no Lipschitz bound and is to be stabilised; names the block.
+        UnsupportedError: If a branch that is to be stabilised has no Lipschitz bound, or shares a module with another
+            part of the model, which a ceiling would change too; names the block.
 
     References:
         K. He et al. Deep residual learning for image recognition. CVPR 2016.
         W. E. A proposal on machine learning via dynamical systems. Comm. Math. Stat. 5, 2017.
 
     Example:
-        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), PDEBasicBlock(8, 8), PDEBasicBlock(8, 8))
         >>> from pdeconv import EulerBlocks, PDEBasicBlock
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), PDEBasicBlock(8, 8), PDEBasicBlock(8, 8))
         >>> model, report = replace_blocks(net, EulerBlocks(steps=2))
         >>> model[1].evolve.steps, report.blocks[0].became
         (2, 'Euler, 2 steps of dt=0.5')
     """
     checked_type("replace_blocks", model, nn.Module, "give a network, such as torchvision.models.resnet18()")
-    if not callable(rule):
+    if not callable(rule) or isinstance(rule, type | nn.Module):  # both callable: EulerBlocks without (), a block
+        got = f"the class {rule.__name__}" if isinstance(rule, type) else type(rule).__name__
         raise PDEConvError(
-            f"replace_blocks needs a rule, but got {type(rule).__name__}; give EulerBlocks(), StabilisedBlocks(), "
-            "CondensedBlocks(), or a function (name, block) ↦ one of them or None."
+            f"replace_blocks needs a rule, but got {got}; give EulerBlocks(), StabilisedBlocks(), CondensedBlocks(), "
+            "or a function (name, block) ↦ one of them, a module or None."
         )
     model = copy.deepcopy(model)
     found: dict[str, nn.Module] = {}
@@ -81,9 +84,9 @@ def replace_blocks(model: nn.Module, rule: Rule, sample: Tensor | None = None) -
     before = {} if sample is None else _watched(model, sample, found, lambda name, shape: shapes.update({name: shape}))
     total = count_parameters(model)
     runs = _runs(model, [_choice(name, block, rule) for name, block in found.items()])
-    changes = [_changed(run) for run in runs]
+    changes = [_changed(model, run) for run in runs]
     model = _with_changes(model, changes)
-    names = {id(module): name for name, module in model.named_modules(remove_duplicate=False)}
+    names = {id(module): name for name, module in model.named_modules()}
 
     def check(name: str, shape: torch.Size) -> None:
         change = placed[name]
@@ -184,7 +187,8 @@ def _joins(model: nn.Module, one: _Choice, other: _Choice) -> bool:
     sequence = model.get_submodule(parent)
     if not (isinstance(one.chosen, CondensedBlocks) and one.chosen == other.chosen) or one.block is other.block:
         return False
-    if not isinstance(sequence, nn.Sequential) or other.name.rpartition(".")[0] != parent:
+    in_order = type(sequence).forward is nn.Sequential.forward  # a subclass may do something else with its members
+    if not in_order or other.name.rpartition(".")[0] != parent:
         return False
     names = list(sequence._modules)
     neighbours = names.index(other.name.rpartition(".")[2]) == names.index(last) + 1
@@ -192,7 +196,7 @@ def _joins(model: nn.Module, one: _Choice, other: _Choice) -> bool:
     return neighbours and type(one.block) is type(other.block) and shapes[0] == shapes[1]
 
 
-def _changed(run: list[_Choice]) -> _Change:
+def _changed(model: nn.Module, run: list[_Choice]) -> _Change:
     """Build what takes the place of a run."""
     first = run[0]
     change = _Change([c.name for c in run], [c.block for c in run], None, 0, first.reason)
@@ -203,6 +207,8 @@ def _changed(run: list[_Choice]) -> _Change:
         assert first.parts is not None
         before, own = first.block.state_dict(keep_vars=True), {id(module) for module in first.block.modules()}
         try:
+            if isinstance(first.chosen, StabilisedBlocks):
+                _refuse_shared(model, first.block)
             new = first.chosen.build(first.parts, len(run))
         except UnsupportedError as error:
             raise UnsupportedError(
@@ -230,10 +236,23 @@ def _with_changes(model: nn.Module, changes: list[_Change]) -> nn.Module:
         for name, child in list(parent._modules.items()):
             if id(child) in by_old:
                 setattr(parent, name, by_old[id(child)])
-        if isinstance(parent, nn.Sequential):
-            for place in reversed([place for place, child in enumerate(parent) if id(child) in gone]):
-                del parent[place]
+        stay = {name: child for name, child in parent._modules.items() if id(child) not in gone}
+        if type(parent).forward is nn.Sequential.forward and len(stay) < len(parent._modules):
+            numbered = all(name.isdecimal() for name in stay)  # del parent[place] would number those with names too
+            parent._modules = dict(zip(parent._modules, stay.values(), strict=False)) if numbered else stay
     return model
+
+
+def _refuse_shared(model: nn.Module, block: nn.Module) -> None:
+    """A ceiling on a module that another part of the model uses would change that part."""
+    own = set(block.modules())
+    for parent_name, parent in model.named_modules():
+        for child in () if parent in own else parent._modules.values():
+            if child in own and child is not block and any(True for _ in child.parameters()):
+                raise UnsupportedError(
+                    f"its {type(child).__name__} belongs to {parent_name or 'the model'!r} too, where a ceiling would "
+                    "change it."
+                )
 
 
 def _watched(

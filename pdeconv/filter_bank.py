@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from pdeconv.coefficient import check_channels
 from pdeconv.errors import PDEConvError, checked_count, checked_number
@@ -45,6 +46,7 @@ class Filters(nn.Module):
 
     per_cell = True
     grid: Grid
+    _known: tuple[Tensor, Tensor] | None = None
 
     def __init__(
         self,
@@ -88,12 +90,29 @@ class Filters(nn.Module):
 
     @property
     def kernel(self) -> Tensor:
-        """The kernel K (F, C, *kernel), of norm at most ``norm``."""
+        """The kernel K (F, C, *kernel), of norm at most ``norm``.
+
+        Its bound costs far more than a small image does. So without gradients on a CPU, where to compare is cheap, the
+        kernel is kept, and computed anew only once the weight is another than that of which it is.
+        """
+        if not may_keep(self.weight):
+            return self._bounded_kernel()
+        known, weight = self._known, self.weight
+        if known is None or known[0].dtype != weight.dtype or not torch.equal(known[0], weight):
+            with torch.inference_mode(False), torch.no_grad():  # or it could not be used outside of that mode
+                known = self._known = weight.detach().clone(), self._bounded_kernel()
+        return known[1]
+
+    def _bounded_kernel(self) -> Tensor:
         weight = self.weight / math.sqrt(self.weight[0, 0].numel())
         if self.mean_free:
             weight = weight - weight.mean(tuple(range(2, weight.dim())), keepdim=True)
         bound = convolution_norm_bound(weight)
         return weight * (self.norm / bound.clamp(min=self.norm)).to(weight.dtype)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Copies and files are without the kernel that is kept."""
+        return {name: value for name, value in vars(self).items() if name != "_known"}
 
     def check_filtered(self, u: Tensor) -> None:
         """Raise ``PDEConvError`` unless ``u`` has the channels that K takes."""
@@ -102,6 +121,18 @@ class Filters(nn.Module):
     def extra_repr(self) -> str:
         features, channels, *kernel = self.weight.shape
         return f"{channels}, features={features}, kernel_size={kernel[0]}, norm ≤ {self.norm:g}, {super().extra_repr()}"
+
+
+def may_keep(weight: Tensor) -> bool:
+    """Whether what follows from a weight may be kept: on a CPU, without gradients, while nobody traces or counts."""
+    return (
+        type(weight) is nn.Parameter
+        and weight.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not _get_current_dispatch_mode_stack()
+    )
 
 
 def convolve(v: Tensor, kernel: Tensor, grid: Grid) -> Tensor | None:

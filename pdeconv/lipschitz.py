@@ -197,7 +197,7 @@ class _Limited(nn.Module):
         return f"ceiling={float(self.ceiling):.4g}"
 
 
-def _limit_of(module: nn.Module) -> _Limited | None:
+def _limit_of(module: Any) -> _Limited | None:
     """What limits the weight of ``module``, if anything does."""
     parts: Any = module.parametrizations["weight"] if parametrize.is_parametrized(module, "weight") else ()
     return next((part for part in parts if isinstance(part, _Limited)), None)

@@ -106,7 +106,8 @@ class Coarsening:
     Its weights stay the same tensors: those of a step are shared over the steps, and those of ``TimeVarying`` are
     control points. What changes is how many ``Fixed`` steps each ``Evolve`` takes, and the spacing of terms in physical
     units. An ``Evolve`` with a term whose weights belong to cells (``ConvVelocity``, ``SymmetricConvolution``,
-    ``Residual``) keeps its spacing, and layers outside of an ``Evolve`` their kernels, whatever the size of a cell.
+    ``Residual``) keeps its spacing, and layers outside of an ``Evolve`` their kernels, whatever the size of a cell. An
+    ``Evolve`` within another keeps its steps: it is part of what one step of that does.
 
     Args:
         module: The network as it is on the finest grid.
@@ -127,6 +128,12 @@ class Coarsening:
         self._evolutions = {name: part for name, part in module.named_modules() if isinstance(part, Evolve)}
         parts = [part for evolve in self._evolutions.values() for part in evolve.modules()]
         self._fine = {part: _plain_attributes(part) for part in parts}
+        inner = {id(part) for evolve in self._evolutions.values() for part in evolve.modules() if part is not evolve}
+        self._fixed = {
+            name: evolve.control
+            for name, evolve in self._evolutions.items()
+            if isinstance(evolve.control, Fixed) and id(evolve) not in inner
+        }
 
     def set(self, time: float = 1.0, space: float = 1.0) -> None:
         """Put the network onto another grid. What it was before does not matter: it depends on the two scales alone.
@@ -143,14 +150,14 @@ class Coarsening:
         """
         self._restore(self._fine)
         try:
-            if time != 1 and not any(isinstance(evolve.control, Fixed) for evolve in self._evolutions.values()):
+            if time != 1 and not self._fixed:
                 raise PDEConvError("there is no Evolve of Fixed steps, which could be fewer; leave that scale at 1.")
             done: set[Term] = set()
             for name, evolve in self._evolutions.items():
                 if space != 1:
                     self._change_spacing(evolve, space, done)
-                if time != 1 and isinstance(evolve.control, Fixed):
-                    evolve.set_control(_fewer_steps(name, evolve.control, time))
+                if time != 1 and name in self._fixed:
+                    evolve.set_control(_fewer_steps(name, self._fixed[name], time))
                 elif space != 1:
                     evolve.set_control(evolve.control)
         except PDEConvError:
@@ -183,6 +190,6 @@ def _fewer_steps(name: str, control: Fixed, scale: float) -> Fixed:
     if fewer < 1 or abs(fewer - control.n * scale) > 1e-6 * control.n:
         raise PDEConvError(
             f"the Evolve {name!r} takes {control}, of which {scale:g} times as many is no whole number; give the model "
-            "more steps, such as steps=4, or another scale."
+            "more steps, such as steps=4, or another scale, or leave that scale at 1."
         )
     return Fixed(fewer, control.unchecked)

@@ -80,6 +80,25 @@ def test_features_only(name):
 
 
 @every
+def test_no_more_than_the_features_need(name):
+    maps, image = small(name, features_only=True, out_indices=(0,)), images()
+    with torch.no_grad():
+        expected = small(name).forward_intermediates(image, (0,), intermediates_only=True)
+        found = small(name, features_only=True, out_indices=(-2,))(image)
+    assert torch.equal(found[0], expected[0]) and maps.feature_info.channels() == [maps.model.num_features]
+    (maps(image)[0] * torch.rand_like(found[0])).sum().backward()
+    assert all(weight.grad is not None for weight in maps.parameters())
+    whole = small(name)
+    assert whole.prune_intermediate_layers(1, prune_head=False) == [1] and whole.num_classes == 10
+    with torch.no_grad():
+        assert torch.equal(whole.eval()(image), small(name).eval()(image))
+        assert whole.prune_intermediate_layers((0,), prune_head=False) == [0]
+        assert whole(image).shape == (2, 10) and len(whole.forward_intermediates(image)[1]) == 1
+        assert whole.prune_intermediate_layers(prune_norm=True) == [0] and whole.num_classes == 0
+        assert torch.equal(whole.forward_features(image), whole.forward_intermediates(image)[1][0])
+
+
+@every
 @torch.no_grad()
 def test_another_head(name):
     model, image = small(name, num_classes=7).eval(), images()

@@ -37,6 +37,7 @@ from pdeconv import (
     SymmetricConvolution,
     Term,
     TimeVarying,
+    TwoFields,
     UnsupportedError,
     create_model,
     operator,
@@ -215,3 +216,10 @@ def test_slips_are_refused():
     assert twice.step.parts[0].term.grid.spacings == (0.5, 0.5)
     with pytest.raises(UnsupportedError, match="ConvVelocity"):
         refine_space(Evolve(Euler(Advection(ConvVelocity(1))), 0.1, Fixed(1)), 2)
+
+
+def test_two_fields_of_one_term_refine_it_once():
+    term = Diffusion(Constant(1.0))
+    both = TwoFields(term, first=term)
+    both.refine(2.0)
+    assert term.grid.spacings == both.grid.spacings == (0.5, 0.5)

@@ -122,8 +122,10 @@ def test_pretrained_weights_and_slips():
 def test_pretrained_weights_are_of_the_default_options():
     """Those that change no shape, too."""
     name, model = "multiscale_denoiser_small", _constructors["multiscale_denoiser_small"]
-    _constructors[name] = lambda in_channels=1, steps=1: model(in_channels)
-    assert create_model(name, pretrained=True, steps=1).in_channels == 1
+    _constructors[name] = lambda in_channels=1, steps=1, widths=(8, 16): model(in_channels)
+    assert create_model(name, pretrained=True, steps=1, widths=[8, 16]).in_channels == 1
+    with pytest.raises(PDEConvError, match="default options, besides in_channels, but got widths="):
+        create_model(name, pretrained=True, widths=[8, 8])
     with pytest.raises(PDEConvError, match="default options, besides in_channels, but got steps=2; leave it out"):
         create_model(name, pretrained=True, steps=2)
     _constructors[name] = lambda in_channels=1: torch.nn.Conv2d(in_channels, 1, 1)

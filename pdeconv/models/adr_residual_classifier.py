@@ -14,7 +14,7 @@ from pdeconv.models.registry import register_model
 
 @register_model("adr_residual_classifier")
 class ADRResidualClassifier(Classifier):
-    """Classifies images by features that are carried, spread and react, u_t = P σ(T σ(N L u)).
+    """Classifies images by features that are carried, spread and react, u_t = N P σ(N T σ(N L u)).
 
     L lifts the features at a pixel to several times as many, P projects them back. In between, T is one learned kernel
     a channel: by its moments a velocity, a diffusivity and higher derivatives, which move features in space but mix

@@ -140,6 +140,27 @@ class Classifier(nn.Module):
         like = next(self.parameters(), torch.empty(0))
         self.head = nn.Linear(self.num_features, self.num_classes, device=like.device, dtype=like.dtype)
 
+    def prune_intermediate_layers(
+        self, indices: Indices = None, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Remove what the features of some stages do not need; returns the numbers of these stages.
+
+        Args:
+            indices: The stages, as in ``forward_intermediates``; those after them go, and ``last`` with them.
+            prune_norm: Whether ``last`` goes even if the last stage stays.
+            prune_head: Whether the head goes; if not, and the features are others, it begins anew.
+        """
+        wanted = chosen_stages(indices, len(self.stages))
+        kept = range(max(wanted) + 1)
+        fewer = len(kept) < len(self.stages)
+        self.stages, self.feature_info = self.stages[: len(kept)], self.feature_info.chosen(kept)
+        self.num_features = self.feature_info.channels()[-1]
+        if prune_norm or fewer:
+            self.last = nn.Identity()
+        if prune_head or fewer:
+            self.reset_classifier(0 if prune_head else self.num_classes)
+        return list(wanted)
+
     def trajectory(self, image: Tensor) -> Trajectory:
         """The features as they evolve; time goes on from block to block, and stands still in a transition.
 

@@ -65,7 +65,7 @@ class FeatureMaps(nn.Module):
     """The features of some stages of a classifier, as a list: what ``features_only=True`` makes.
 
     Args:
-        model: The classifier, whose head goes.
+        model: The classifier, of which the head goes, and the stages after those wanted: every weight is of use.
         out_indices: The stages, as in ``forward_intermediates``.
 
     Attributes:
@@ -74,8 +74,7 @@ class FeatureMaps(nn.Module):
 
     def __init__(self, model: Classifier, out_indices: Indices = None) -> None:
         super().__init__()
-        model.reset_classifier(0)
-        self.model, self.out_indices = model, chosen_stages(out_indices, len(model.stages))
+        self.model, self.out_indices = model, tuple(model.prune_intermediate_layers(out_indices))
         self.feature_info = model.feature_info.chosen(self.out_indices)
 
     def forward(self, image: Tensor) -> list[Tensor]:

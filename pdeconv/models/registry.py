@@ -148,6 +148,7 @@ def _with_weights(name: str, options: Mapping[str, object]) -> nn.Module:
     check_pretrained(name, channels)
     for option, value in options.items():
         default = parameters[option].default if option in parameters else inspect.Parameter.empty
+        value = tuple(value) if isinstance(value, list) and isinstance(default, tuple) else value
         if option not in ("in_channels", "num_classes") and value is not default and value != default:
             raise PDEConvError(
                 f"The weights of {name} that come with pdeconv are of its default options, besides in_channels, but "

@@ -54,7 +54,7 @@ class TwoFields(SeparableTerm):
         self.grid, self.radius = common_grid(part.grid for part in parts), max(part.radius for part in parts)
 
     def refine(self, factor: float) -> None:
-        for part in (self.first, self.second):
+        for part in dict.fromkeys((self.first, self.second)):  # once, if they are the same
             if part is not None:
                 part.refine(factor)
         self._declare()

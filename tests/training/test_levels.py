@@ -123,6 +123,16 @@ def test_an_evolution_with_kernels_keeps_its_spacing():
     assert net[0].step.term.grid.spacing == 1.0 and net[1].step.term.grid.spacings == (2.0, 2.0)
 
 
+def test_an_evolution_within_another_keeps_its_steps():
+    """The heat conduction of a block is an exact flow over the whole of its time, in every step of the block."""
+    net = create_model("heat_classifier", widths=(8, 8), depths=(1, 1), steps=4)
+    inner = [part.heat for part in net.modules() if hasattr(part, "heat")]
+    outer = [part for part in net.modules() if isinstance(part, Evolve) and part not in inner]
+    Coarsening(net).set(time=0.5, space=0.5)
+    assert [evolve.steps for evolve in outer] == [2, 2] and [evolve.steps for evolve in inner] == [1, 1]
+    assert net(torch.rand(2, 3, 8, 8)).shape == (2, 10)
+
+
 def test_what_cannot_be_coarser_is_said_and_leaves_the_network_as_it_was():
     diffusion = Diffusion(PerChannel(1, ceiling=0.5))
     net = nn.Sequential(Evolve(Heun(diffusion), 1.0, Fixed(6)), Evolve(Heun(diffusion), 1.0, Fixed(5)))

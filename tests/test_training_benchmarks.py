@@ -1,0 +1,75 @@
+"""What the benchmarks of training compare is equal where they say so, and no run is taken for another."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from pdeconv import create_model
+from pdeconv.training.config import parse_config
+from pdeconv.training.run_folder import as_plain
+
+ROOT = Path(__file__).parents[1]
+CONFIG = str(ROOT / "configs" / "classify" / "cifar10.yaml")
+
+
+@pytest.fixture(autouse=True)
+def beside_the_benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+def test_the_plain_networks_are_as_large_and_as_dear_to_one_percent():
+    from matched_classifiers import CONTENDERS
+    from small_data import MODELS, keys_of
+    from training_runs import multiply_adds
+
+    def size(name, options):
+        model = create_model(name, **options)
+        return sum(weight.numel() for weight in model.parameters()), multiply_adds(model, (3, 32, 32))
+
+    (parameters, cost), *plain = (size(contender.model, contender.options) for contender in CONTENDERS["families"])
+    assert f"{parameters:,} parameters, {cost / 1e6:.1f} M multiply-adds" in Path(CONFIG).read_text()
+    for keys in map(keys_of, MODELS):
+        options = {key.removeprefix("model."): yaml.safe_load(str(value)) for key, value in keys.items()}
+        plain.append(size(options.pop("name"), options))
+    assert len(plain) == 4
+    for other, dearer in plain:
+        assert other == pytest.approx(parameters, rel=0.01) and dearer == pytest.approx(cost, rel=0.01)
+
+
+def test_multiply_adds_are_of_an_image_alone():
+    """Not those of the bounds of kernels, which are for a whole batch; and whether a kernel is kept does not matter."""
+    from training_runs import multiply_adds
+
+    model = create_model("parabolic_classifier", widths=(4,), depths=(1,), num_classes=2)
+    with torch.no_grad():
+        model.eval()(torch.rand(1, 3, 8, 8))
+    stem, block, head = 3 * 4 * 9 * 64, 2 * 4 * 4 * 9 * 36, 4 * 2
+    assert multiply_adds(model, (3, 8, 8)) == stem + block + head
+
+
+def test_a_finished_run_is_not_taken_for_another(tmp_path, monkeypatch):
+    import training_runs
+
+    asked = []
+
+    class Done:
+        returncode = 0
+
+    monkeypatch.setattr(training_runs.subprocess, "run", lambda command, **_: asked.append(command) or Done)
+    keys = {"model.name": "resnet_classifier", "model.widths": "[4,8]", "model.depths": [1, 1], "epochs": 2, "seed": 1}
+    training_runs.train(tmp_path, CONFIG, keys)
+    assert len(asked) == 1 and {"--epochs", "2", "[1, 1]", str(tmp_path)} <= set(asked[0])
+    given = [text for key, value in keys.items() for text in (f"--{key}", str(value))]
+    config = parse_config(["--config", CONFIG, "--run", str(tmp_path), *given])
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(as_plain(config)))
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "test", "step": 8, "epoch": 2, "top1": 50.0}\n')
+    training_runs.train(tmp_path, CONFIG, keys | {"data.root": "elsewhere", "evaluate_every": 1})
+    assert len(asked) == 1 and training_runs.last_test(tmp_path)["top1"] == 50.0
+    for other in ({"epochs": 3}, {"data.train_images": 200}, {"model.steps": 2}, {"data.erase": 0.5}):
+        with pytest.raises(SystemExit, match=next(iter(other)).replace(".", r"\.")):
+            training_runs.train(tmp_path, CONFIG, keys | other)
+    Done.returncode = 1
+    with pytest.raises(SystemExit, match="did not come to its end"):
+        training_runs.train(tmp_path / "new", CONFIG, keys)
