@@ -2,9 +2,11 @@
 
 python benchmarks/robustness.py --root FOLDER_OF_CIFAR-10 runs/A runs/B … [--output robustness.png] [--limit 1000]
 
-A classifier is the folder of a run or a checkpoint of train.py, or a name for which weights come with pdeconv. The
-images are made here, always the same: pixels of [0, 1] are changed, clipped, and rounded to bytes. The strengths are
-those of Hendrycks & Dietterich's CIFAR-10-C; their random numbers, and their edges of a blur, are others.
+A classifier is the folder of a run or a checkpoint of train.py, or a name for which weights come with pdeconv. Of a run
+its best checkpoint is taken, which these very test images chose: for a fair figure give the last checkpoint, or a run
+that was tested at its end alone, as those of benchmarks/small_data.py. The images are made here, always the same:
+pixels of [0, 1] are changed, clipped, and rounded to bytes. The strengths are those of Hendrycks & Dietterich's
+CIFAR-10-C; their random numbers, and their edges of a blur, are others.
 
 noise     Gaussian, of standard deviation 0.04, 0.06, 0.08, 0.09, 0.10;
 blur      Gaussian, of standard deviation 0.4, 0.6, 0.7, 0.8, 1 pixels;

@@ -130,7 +130,7 @@ def may_keep(weight: Tensor) -> bool:
         and weight.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         and not _get_current_dispatch_mode_stack()
     )
 

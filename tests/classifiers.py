@@ -31,3 +31,8 @@ def small(name: str, in_channels: int = 3, **options: object) -> nn.Module:
     """The classifier called ``name``, from the same seed every time."""
     torch.manual_seed(0)
     return create_model(name, in_channels=in_channels, **CLASSIFIERS[name] | options)
+
+
+def images(batch: int = 2, size: tuple[int, int] = (10, 9)) -> torch.Tensor:
+    """The same colour images every time."""
+    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1))

@@ -1,118 +1,34 @@
-"""Laws of all classifiers: any size, honest features, options that do something, proofs that hold."""
+"""Laws of all classifiers: options that do something, proofs that hold. Features: test_classifier_features.py."""
 
 import inspect
 
 import pytest
 import torch
-from classifiers import CLASSIFIERS, group_norm, small
+from classifiers import CLASSIFIERS, group_norm, images, small
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from pdeconv import Evolve, PDEConvError, TimeVarying, create_model, list_models
+from pdeconv import (
+    Constant,
+    Diffusion,
+    Evolve,
+    Exact,
+    PDEConvError,
+    TimeVarying,
+    create_model,
+    list_models,
+)
 from pdeconv.models import Classifier
 from pdeconv.models.heat_classifier import HeatConduction
 from pdeconv.models.registry import model_constructor, model_options
 from pdeconv.models.spiking_classifier import Neurons
 
-SIZES = ((1, 1), (1, 7), (33, 20))
 every = pytest.mark.parametrize("name", CLASSIFIERS)
-
-
-def images(batch=2, size=(10, 9)):
-    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1))
 
 
 def test_all_are_listed():
     assert set(CLASSIFIERS) == set(list_models("*classifier"))
     assert all(issubclass(model_constructor(name), Classifier) for name in CLASSIFIERS)
-
-
-@every
-@torch.no_grad()
-def test_images_of_any_size_and_features_as_they_are_told(name):
-    model = small(name).eval()
-    info = model.feature_info
-    assert info.channels() == list(CLASSIFIERS[name]["widths"]) and info.module_name() == ["stages.0", "stages.1"]
-    assert info.channels()[-1] == model.num_features
-    for size in SIZES:
-        logits = model(images(size=size))
-        assert logits.shape == (2, 10) and logits.isfinite().all()
-        for features, row in zip(model.forward_intermediates(images(size=size))[1], info, strict=True):
-            assert features.shape == (2, row["num_chs"], *(-(-n // row["reduction"]) for n in size))
-    assert model.get_submodule(info.module_name()[0]) is model.stages[0]
-
-
-@every
-@torch.no_grad()
-def test_intermediate_features(name):
-    model, image = small(name).eval(), images()
-    final, maps = model.forward_intermediates(image)
-    assert torch.equal(final, model.forward_features(image)) and len(maps) == 2
-    assert torch.equal(model.forward_head(final), model(image))
-    assert torch.equal(model.forward_head(final, pre_logits=True), final.mean((2, 3)))
-    assert torch.equal(model.forward_intermediates(image, norm=True)[1][-1], final)
-    for indices, chosen in (((0,), [0]), ((-1, 0), [1, 0]), ([1], [1]), (1, [1]), (2, [0, 1]), ((-2,), [0])):
-        found = model.forward_intermediates(image, indices, intermediates_only=True)
-        early = model.forward_intermediates(image, indices, stop_early=True, intermediates_only=True)
-        assert all(torch.equal(a, maps[i]) and torch.equal(b, a) for a, b, i in zip(found, early, chosen, strict=True))
-    for bad in (3, 0, (2,), (-3,), "last", (0.5,), True, ()):
-        with pytest.raises(PDEConvError, match="has 2 stages"):
-            model.forward_intermediates(image, bad)
-    with pytest.raises(PDEConvError, match="NCHW"):
-        model.forward_intermediates(image, output_fmt="NHWC")
-    with pytest.raises(PDEConvError, match="intermediates_only"):
-        model.forward_intermediates(image, stop_early=True)
-
-
-@every
-@torch.no_grad()
-def test_features_only(name):
-    model, image = small(name).eval(), images()
-    maps = small(name, features_only=True, out_indices=(1, 0)).eval()
-    expected = model.forward_intermediates(image, (1, 0), norm=True, intermediates_only=True)
-    found = maps(image)
-    assert isinstance(found, list) and all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    assert maps.feature_info.channels() == [features.shape[1] for features in found]
-    assert not any("head" in key for key in maps.state_dict())
-    assert len(small(name, features_only=True)(image)) == 2
-    with pytest.raises(PDEConvError, match="features_only=True"):
-        small(name, out_indices=(0,))
-
-
-@every
-def test_no_more_than_the_features_need(name):
-    maps, image = small(name, features_only=True, out_indices=(0,)), images()
-    with torch.no_grad():
-        expected = small(name).forward_intermediates(image, (0,), intermediates_only=True)
-        found = small(name, features_only=True, out_indices=(-2,))(image)
-    assert torch.equal(found[0], expected[0]) and maps.feature_info.channels() == [maps.model.num_features]
-    (maps(image)[0] * torch.rand_like(found[0])).sum().backward()
-    assert all(weight.grad is not None for weight in maps.parameters())
-    whole = small(name)
-    assert whole.prune_intermediate_layers(1, prune_head=False) == [1] and whole.num_classes == 10
-    with torch.no_grad():
-        assert torch.equal(whole.eval()(image), small(name).eval()(image))
-        assert whole.prune_intermediate_layers((0,), prune_head=False) == [0]
-        assert whole(image).shape == (2, 10) and len(whole.forward_intermediates(image)[1]) == 1
-        assert whole.prune_intermediate_layers(prune_norm=True) == [0] and whole.num_classes == 0
-        assert torch.equal(whole.forward_features(image), whole.forward_intermediates(image)[1][0])
-
-
-@every
-@torch.no_grad()
-def test_another_head(name):
-    model, image = small(name, num_classes=7).eval(), images()
-    assert model(image).shape == (2, 7) and model.get_classifier() is model.head
-    model.reset_classifier(3)
-    assert model(image).shape == (2, 3) and model.num_classes == 3 and model.head.weight.requires_grad
-    model.reset_classifier(0)
-    assert torch.equal(model(image), model.forward_features(image).mean((2, 3)))
-    model = small(name).double()
-    model.reset_classifier(4)
-    assert model.eval()(image.double()).dtype == torch.float64
-    for bad in (-1, 2.0, "ten", True):
-        with pytest.raises(PDEConvError, match="num_classes"):
-            model.reset_classifier(bad)
 
 
 class CountedNorm(nn.BatchNorm2d):
@@ -367,3 +283,17 @@ def test_spike_rates():
     assert len(spikes) == 4 and all(set(s.flatten().tolist()) <= {0.0, 1.0} and s.any() for s in spikes)
     silent = small("spiking_classifier", threshold=1e3).eval()
     assert not silent.forward_features(images()).any()
+
+
+@torch.no_grad()
+def test_the_equations_are_those_of_the_docstrings():
+    """Heat flows for a unit of time; a Hamiltonian's first field is driven by a kernel of its own, a wave's by v."""
+    part = HeatConduction(4, 8.0, group_norm)
+    x = torch.rand(2, 4, 6, 5)
+    torch.testing.assert_close(part.heat(x), Exact(Diffusion(Constant(1.0)))(x, torch.tensor(1.0)))
+    u = torch.rand(2, 8, 5, 6)
+    for name, driven in (("hamiltonian", lambda term, v: -term.first(v)(v)), ("second_order", lambda _, v: v)):
+        block = small(f"{name}_classifier").eval().stages[0][0]
+        term, v = block.step.term, u[:, 4:]
+        after = u[:, :4] + driven(term, v)
+        torch.testing.assert_close(block(u), torch.cat((after, v + term.second(after)(after)), 1))

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 import pdeconv.__main__
 from pdeconv import PDEConvError, classify, create_model, list_models
 from pdeconv.classifying import ImageClassifier, about_classifier, list_classifiers, pretrained_classifier
+from pdeconv.image_square import middle, normalised, prepared_image, resized_square
 from pdeconv.models import pretrained
 from pdeconv.training.command_line import run_program
 
@@ -238,3 +239,10 @@ def test_help_names_every_option(capsys) -> None:
     assert not caught.value.code and all(name in shown for name in ("--top", "--model", "--run", "--json", "IMAGE"))
     assert pdeconv.__main__.main(["--help"]) == 0 and "classify" in capsys.readouterr().out
     assert NAME in list_models()
+
+
+def test_a_margin_is_cut_off() -> None:
+    image = torch.rand(3, 40, 52)
+    with_margin = prepared_image(image, 16, STATISTICS, margin=True)
+    assert torch.equal(with_margin, normalised(middle(resized_square(image, 18)[None], 16), 1.0, STATISTICS))
+    assert not torch.allclose(with_margin, prepared_image(image, 16, STATISTICS), atol=0.1)

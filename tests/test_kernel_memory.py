@@ -97,7 +97,7 @@ def test_a_kernel_of_inference_mode_is_of_use_outside():
 
 
 @torch.no_grad()
-@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
 def test_not_while_somebody_transforms_traces_or_counts():
     term, u = filters(), torch.rand(1, 4, 6, 6)
     expected, branch = term(u)(u), lambda weight: functional_call(term, {"weight": weight}, (u,))(u)

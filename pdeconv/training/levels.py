@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -80,6 +81,8 @@ class Levels:
         start, self._current = perf_counter(), self.at(epoch)
         space, time = self._scales[self._current]
         self._coarsening.set(time, space)
+        if len(self._scales) > 1:
+            torch.compiler.reset()  # else it would compile for any size, unlike a run that resumes here
         if self.begins(epoch) and step == epoch * self._per_epoch:
             statistics.estimate(self.sized(statistics.source), epoch)
         return perf_counter() - start

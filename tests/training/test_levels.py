@@ -1,6 +1,7 @@
 """Multilevel training: a level is a function of the epoch, and no kill, second process or compiler changes it."""
 
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -162,6 +163,29 @@ def test_a_compiled_network_follows_its_levels():
         coarsening.set(time, space)
         u = torch.rand(1, 2, round(8 * space), round(8 * space))
         torch.testing.assert_close(compiled(u), net(u))
+    torch.compiler.reset()
+
+
+def test_each_level_is_compiled_for_its_own_size():
+    """As in a run that resumes there, and however many levels there are."""
+    torch.compiler.reset()
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append([node.meta["example_value"] for node in graph.graph.find_nodes(op="placeholder")])
+        return graph.forward
+
+    net = nn.Sequential(Evolve(Heun(Diffusion(PerChannel(1, ceiling=0.1))), 1.0, Fixed(4)))
+    scales = {"share": [0.25] * 4, "image_scale": [0.25, 0.5, 0.75, 1.0], "time_scale": [0.5, 0.5, 1.0, 1.0]}
+    levels = Levels(config(4, **scales), net, per_epoch=3)
+    net.compile(backend=backend)
+    statistics = SimpleNamespace(estimate=lambda source, epoch: None, source=None)
+    for epoch, (size, steps) in enumerate(((2, 2), (4, 2), (6, 4), (8, 4))):
+        levels.enter(epoch, 3 * epoch, statistics)  # pyright: ignore
+        net(torch.rand(1, 1, size, size))
+        images = [value.shape for value in graphs[-1] if isinstance(value, torch.Tensor) and value.dim() == 4]
+        assert len(graphs) == epoch + 1 and net[0].steps == steps
+        assert images and all(type(side) is int for shape in images for side in shape), "not of any size"
     torch.compiler.reset()
 
 
