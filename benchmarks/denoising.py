@@ -36,11 +36,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from pdeconv import create_model, denoise, list_pretrained
 from pdeconv.denoising import SYMMETRIES
 from pdeconv.training.baselines import classical_filter, classical_filters
-from pdeconv.training.checkpoint import find_checkpoint
-from pdeconv.training.config import restored_config
 from pdeconv.training.image_files import list_images, read_image
 from pdeconv.training.image_quality import quality
-from pdeconv.training.network import build_network
+from pdeconv.training.network import trained_network
 from pdeconv.training.noise import EIGHT_BIT, noisy_test_image
 
 SIGMAS = (15, 25, 50)
@@ -76,11 +74,7 @@ def networks(runs: dict[str, str]) -> Iterator[Method]:
             if name.endswith("large"):
                 yield of_network(f"{name}, self_ensemble", model, self_ensemble=True)
     for name, folder in runs.items():
-        checkpoint = find_checkpoint(Path(folder))
-        config = restored_config(checkpoint.training["config"])
-        network = build_network(config.model, channels=1, classes=None)
-        network.load_state_dict(checkpoint.weights)
-        yield of_network(name, network)
+        yield of_network(name, trained_network(folder))
 
 
 def of_network(name: str, network: nn.Module, self_ensemble: bool = False) -> Method:

@@ -86,16 +86,14 @@ def trained_classifier(folder: Path) -> ImageClassifier:
     from pdeconv.training.checkpoint import find_checkpoint
     from pdeconv.training.config import restored_config
     from pdeconv.training.data import classifier_format
-    from pdeconv.training.network import build_network
+    from pdeconv.training.network import network_of
 
     checkpoint = find_checkpoint(folder)
-    config, classes = restored_config(checkpoint.training["config"]), checkpoint.training["classes"]
+    config = restored_config(checkpoint.training["config"])
     if config.task != "classification":
         raise PDEConvError(f"run: the network in {str(folder)!r} was trained for {config.task}, not for classification")
-    network = build_network(config.model, checkpoint.training["channels"], classes)
-    network.load_state_dict(checkpoint.weights)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return ImageClassifier(network.to(device).eval(), tuple(classes), *classifier_format(config.data))
+    network = network_of(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+    return ImageClassifier(network, tuple(checkpoint.training["classes"]), *classifier_format(config.data))
 
 
 def _pictures(path: Path) -> list[Path]:

@@ -190,18 +190,15 @@ def estimated_level(picture: Picture) -> float:
 def trained_denoiser(folder: Path) -> nn.Module:
     """The network of a run of train.py, with the average of its weights where there is one."""
     from pdeconv.training.checkpoint import find_checkpoint
-    from pdeconv.training.config import restored_config
-    from pdeconv.training.network import build_network
+    from pdeconv.training.network import network_of
 
     checkpoint = find_checkpoint(folder)
-    config = restored_config(checkpoint.training["config"])
-    if config.task != "denoising":
-        raise PDEConvError(f"model: the network in {str(folder)!r} was trained for {config.task}, not for denoising")
-    channels = checkpoint.training["channels"]
-    model = build_network(config.model, channels, None)
-    model.load_state_dict(checkpoint.weights)
-    model.in_channels = getattr(model, "in_channels", channels)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    task = checkpoint.training["config"]["task"]
+    if task != "denoising":
+        raise PDEConvError(f"model: the network in {str(folder)!r} was trained for {task}, not for denoising")
+    model = network_of(checkpoint)
+    model.in_channels = getattr(model, "in_channels", checkpoint.training["channels"])
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError
-from pdeconv.training.checkpoint import find_checkpoint
+from pdeconv.training.checkpoint import Checkpoint, find_checkpoint
 from pdeconv.training.command_line import nearest
 from pdeconv.training.config import ModelConfig, restored_config
 from pdeconv.training.model_source import run_model_source
@@ -50,7 +50,11 @@ def trained_network(run: str | Path, source: str | None = None) -> nn.Module:
     Example:
         network = trained_network("runs/quickstart_digits")
     """
-    checkpoint = find_checkpoint(Path(run))
+    return network_of(find_checkpoint(Path(run)), source)
+
+
+def network_of(checkpoint: Checkpoint, source: str | None = None) -> nn.Module:
+    """The network of a checkpoint as it is used, in evaluation mode, on the CPU; ``source`` as of `trained_network`."""
     config = restored_config(checkpoint.training["config"]).model
     config = config if source is None else replace(config, source=source)
     network = build_network(config, checkpoint.training["channels"], checkpoint.training["classes"])
