@@ -42,8 +42,8 @@ class Contender:
 CONTENDERS = {
     "families": (
         Contender("adr_residual_classifier", "adr_residual_classifier"),
-        Contender("plain, three stages", "resnet_classifier", {"widths": [19, 38, 67], "depths": [0, 1, 2]}),
-        Contender("plain, four stages", "resnet_classifier", {"widths": [19, 34, 64, 60], "depths": [0, 2, 1, 1]}),
+        Contender("plain, three stages", "resnet_classifier", {"widths": [12, 26, 70], "depths": [1, 1, 2]}),
+        Contender("plain, four stages", "resnet_classifier", {"widths": [20, 28, 46, 88], "depths": [1, 1, 1, 1]}),
     ),
     "depth": (
         Contender("ODE block, 4 Euler steps", "resnet_classifier", {"depths": [2, 2, 2], "steps": 4}),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from training_runs import last_test, train
 
-MODELS = ["adr_residual_classifier", "resnet_classifier:widths=[19,38,67]:depths=[0,1,2]"]
+MODELS = ["adr_residual_classifier", "resnet_classifier:widths=[12,26,70]:depths=[1,1,2]"]
 
 
 def keys_of(model: str) -> dict[str, object]:

@@ -25,8 +25,9 @@ class ADRResidualClassifier(Classifier):
     Args:
         in_channels: Channels of the image.
         num_classes: Number of classes.
-        stem_width: Channels at the full resolution.
-        widths: Channels of each stage, each of half the resolution of what is before it.
+        stem_width: Channels that the stem gives, before a first stage of half the resolution; by default the first
+            stage has the full one, and the stem gives its channels.
+        widths: Channels of each stage, each of half the resolution of the one before.
         depths: Blocks of each stage.
         kernel_size: Width of the kernels of T, odd.
         expansion: Channels in which T acts, in multiples of those of the features.
@@ -49,9 +50,9 @@ class ADRResidualClassifier(Classifier):
         self,
         in_channels: int = 3,
         num_classes: int = 10,
-        stem_width: int = 12,
-        widths: Sequence[int] = (32, 64),
-        depths: Sequence[int] = (3, 5),
+        stem_width: int | None = None,
+        widths: Sequence[int] = (14, 32, 64),
+        depths: Sequence[int] = (1, 2, 5),
         kernel_size: int = 3,
         expansion: int = 3,
         steps: int = 1,
