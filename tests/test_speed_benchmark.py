@@ -12,7 +12,7 @@ from benchmarks.speed_rows.networks import ResNet, matched_resnet, resnet_multip
 from benchmarks.speed_rows.pairing import Patience, alternate, ratio
 from benchmarks.speed_rows.row import Setting, at_least, at_most, times_as_fast
 from benchmarks.speed_rows.scaling import exponent
-from pdeconv import Constant, Diffusion, Euler, Evolve, Exact, Fixed
+from pdeconv import Constant, Diffusion, Euler, Evolve, Exact, Fixed, SymmetricConvolution
 
 
 class Clock:
@@ -72,6 +72,8 @@ def test_units_and_direction_of_a_ratio():
         (nn.Sequential(nn.Flatten(), nn.Linear(12, 7), nn.ReLU()), (3, 2, 2), 12 * 7),
         # By κ, and the step by dt: one multiplication a cell each.
         (Evolve(Euler(Diffusion(Constant(1.0))), 0.2, Fixed(1)), (4, 6, 6), 2 * 4 * 36),
+        # K and Kᵀ where a window fits, the slope there, and dt; not the bound of ‖K‖, made once for a batch.
+        (Evolve(Euler(SymmetricConvolution(4)), 0.2, Fixed(1)), (4, 6, 6), 2 * 16 * 9 * 16 + 4 * 16 + 4 * 36),
         # There and back along each axis, N multiply-adds a cell, the product with the spectrum, and κ·δ² and dt in it.
         (Evolve(Exact(Diffusion(Constant(1.0))), 0.2, Fixed(1)), (4, 12, 12), 48 * 4 * 144 + 6 * 144),
     ],

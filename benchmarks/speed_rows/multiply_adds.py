@@ -2,18 +2,22 @@
 
 Counted are convolutions, matrix products, and each elementwise multiplication or division that runs as such (a
 stencil's coefficients, upwind weights, steps of dt). Not counted, in either network: additions alone, and functions
-such as tanh, normalisation and pooling. So a stencil counts no more than it must: counting more would set a PDE
-network against a larger, slower plain one.
+such as tanh, normalisation and pooling; and what is made of the weights once for a whole batch, the bounded kernels of
+``Filters``. So a stencil counts no more than it must: counting more would set a PDE network against a larger, slower
+plain one.
 """
 
 from __future__ import annotations
 
 import copy
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+
+from pdeconv.filter_bank import Filters
 
 _MULTIPLYING = {"mul", "mul_", "div", "div_", "addcmul", "addcmul_", "addcdiv", "addcdiv_", "lerp", "lerp_", "pow"}
 
@@ -43,6 +47,7 @@ def multiply_adds(module: nn.Module, sample: Tensor) -> int:
     flops, elementwise = FlopCounterMode(display=False), _Elementwise()
     with torch.no_grad():
         wide(sample.double())  # computes what is kept, such as the cosine transform's matrices
-        with flops, elementwise:
+        kernels = {part: part.kernel for part in wide.modules() if isinstance(part, Filters)}
+        with patch.object(Filters, "kernel", property(kernels.__getitem__)), flops, elementwise:
             wide(sample.double())
     return flops.get_total_flops() // 2 + elementwise.count
