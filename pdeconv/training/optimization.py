@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pdeconv.errors import PDEConvError
 from pdeconv.training.config import OptimizerConfig
@@ -72,13 +73,15 @@ class WeightAverage:
     """A running average of the weights, w̄ ← decay·w̄ + (1 - decay)·w after each step.
 
     The decay rises to its value as (1 + step)/(10 + step), so that a short run does not average its random start.
-    It keeps one tensor a parameter, shards included, and swaps them in to evaluate: the same module, compiled or
-    wrapped as it may be, runs with either weights.
+    The running statistics of batch normalisation are averaged likewise: those of the weights as they are would not
+    suit their average. It keeps one tensor for each, shards included, and swaps them in to evaluate: the same module,
+    compiled or wrapped as it may be, runs with either weights.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._norms = [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
         self._averages = [weight.clone() for weight in self._weights()]
 
     @torch.no_grad()
@@ -94,7 +97,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model has the averaged weights inside this context."""
+        """The model has the averaged weights inside this context; what changes there, such as statistics, is kept."""
         with torch.no_grad():
             own = [weight.clone() for weight in self._weights()]
             torch._foreach_copy_(self._weights(), self._averages)  # pyright: ignore
@@ -102,9 +105,12 @@ class WeightAverage:
             yield
         finally:
             with torch.no_grad():
+                self.start_from_weights()
                 torch._foreach_copy_(self._weights(), own)  # pyright: ignore
 
     def _weights(self) -> list[torch.Tensor]:
-        """The weights themselves, of which FSDP has a shard here."""
+        """The weights themselves, of which FSDP has a shard here, and the running statistics."""
         weights = [parameter.detach() for parameter in self._parameters]
-        return [weight.to_local() if isinstance(weight, DTensor) else weight for weight in weights]
+        weights = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in weights]
+        statistics = [value for norm in self._norms for value in (norm.running_mean, norm.running_var)]
+        return weights + [value for value in statistics if value is not None]

@@ -76,6 +76,25 @@ def test_the_average_follows_the_weights():
     assert net.weight.item() == 3.0
 
 
+def test_statistics_of_batch_normalisation_are_averaged_with_the_weights():
+    norm = nn.BatchNorm1d(1, momentum=1.0)  # the running mean is that of the last batch
+    mean = norm.running_mean
+    assert mean is not None
+    average = WeightAverage(norm, 0.5)
+    expected = 0.0
+    for step in range(1, 4):
+        norm(step + torch.tensor([[-1.0], [1.0]]))
+        average.update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    with average.applied():
+        assert mean.item() == pytest.approx(expected)
+        mean.fill_(7.0)  # taken anew for the averaged weights
+    assert mean.item() == 3.0
+    with average.applied():
+        assert mean.item() == 7.0
+
+
 def test_batches_split_over_processes_are_those_of_one():
     alone = list(Batches(50, 8, seed=3).epoch(2))
     pair = [list(Batches(50, 8, 3, process, 2).epoch(2)) for process in range(2)]
