@@ -26,7 +26,7 @@ from pdeconv.training.data import classifier_input, load_data
 from pdeconv.training.evaluation import evaluate
 from pdeconv.training.image_files import read_image, write_image
 from pdeconv.training.image_quality import quality
-from pdeconv.training.network import build_network
+from pdeconv.training.network import network_of
 from pdeconv.training.noise import EIGHT_BIT, noisy_test_image
 from pdeconv.training.progress import Display, table
 from pdeconv.training.tasks import create_task
@@ -78,15 +78,14 @@ def main(argv: Sequence[str]) -> int:
     settings = parse(EvaluateConfig, argv, "evaluate.py", usage, "Measure or use a trained network.")
     checkpoint = find_checkpoint(Path(settings.checkpoint))
     config = restored_config(checkpoint.training["config"])
-    if settings.source is not None:
-        config.model.source = settings.source
     classes = checkpoint.training["classes"]
     accelerator = Accelerator(mixed_precision=config.precision)
     if config.keep_freed_memory and accelerator.device.type == "cpu":
         keep_freed_memory()
-    network = build_network(config.model, checkpoint.training["channels"], classes)
-    network.load_state_dict(checkpoint.model if settings.weights == "plain" else checkpoint.weights)
-    network = accelerator.prepare_model(network.eval(), evaluation_mode=True)
+    network = network_of(checkpoint, settings.source)
+    if settings.weights == "plain":
+        network.load_state_dict(checkpoint.model)
+    network = accelerator.prepare_model(network, evaluation_mode=True)
     display = Display(total=1, step=0, visible=True, bar=False)
     with torch.no_grad():
         if settings.image is None:

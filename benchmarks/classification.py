@@ -10,16 +10,13 @@ that of the weights that come with pdeconv, and of the runs named; no other.
 import argparse
 from pathlib import Path
 
-from robustness import accuracy
+from robustness import accuracy, test_images
 from torch import Tensor
 from training_runs import multiply_adds
 
 from pdeconv import create_model, list_models, list_pretrained
 from pdeconv.classify_files import trained_classifier
 from pdeconv.classifying import ImageClassifier, pretrained_classifier
-from pdeconv.training.config import DataConfig
-from pdeconv.training.data import load_data
-from pdeconv.training.labelled_images import LabelledImages
 
 
 def main() -> None:
@@ -27,9 +24,7 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="folder that holds cifar-10-batches-py")
     parser.add_argument("--run", nargs="*", default=[], metavar="NAME=FOLDER", help="runs or checkpoints")
     given = parser.parse_args()
-    test = load_data(DataConfig("cifar10", root=given.root), "classification", 0).test
-    assert isinstance(test, LabelledImages) and isinstance(test.pixels, Tensor)
-    images, labels = test.pixels.float() / 255, test.labels
+    images, labels, _ = test_images(given.root)
     print("| classifier | parameters | M multiply-adds | CIFAR-10, % |")
     print("|:--|--:|--:|--:|")
     known = {name: pretrained_classifier(name) for name in list_models("*classifier") if (name, 3) in list_pretrained()}

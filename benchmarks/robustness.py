@@ -82,6 +82,13 @@ CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float, int], Tensor], tuple[float
 }
 
 
+def test_images(root: str, limit: int | None = None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """CIFAR-10's test images in [0, 1], their labels, and the names of the classes."""
+    data = load_data(DataConfig("cifar10", root=root), "classification", 0)
+    assert isinstance(data.test, LabelledImages) and isinstance(data.test.pixels, Tensor)
+    return data.test.pixels[:limit].float() / 255, data.test.labels[:limit], data.classes or ()
+
+
 def accuracy(classifier: ImageClassifier, images: Tensor, labels: Tensor) -> float:
     """In percent."""
     device = next(classifier.network.parameters()).device
@@ -130,10 +137,8 @@ def main() -> None:
     parser.add_argument("--output", default="robustness.png", help="the plot")
     parser.add_argument("--limit", type=int, help="so many of the test images, for a smoke test")
     options = parser.parse_args()
-    data = load_data(DataConfig("cifar10", root=options.root), "classification", 0)
-    assert isinstance(data.test, LabelledImages) and isinstance(data.test.pixels, Tensor)
-    classifiers = {name: loaded(name, data.classes or ()) for name in dict.fromkeys(options.classifiers)}
-    images, labels = data.test.pixels[: options.limit].float() / 255, data.test.labels[: options.limit]
+    images, labels, classes = test_images(options.root, options.limit)
+    classifiers = {name: loaded(name, classes) for name in dict.fromkeys(options.classifiers)}
     results: dict[str, dict[str, list[float]]] = {name: {} for name in classifiers}
     for name, classifier in classifiers.items():
         results[name]["clean"] = [accuracy(classifier, images, labels)]

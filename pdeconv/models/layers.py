@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pdeconv.control import Fixed
 from pdeconv.evolve import Evolve, Memory
+from pdeconv.models.classifier import Layer
 from pdeconv.steps import Euler, Step
 from pdeconv.terms import Residual, SymmetricConvolution
-
-Layer = Callable[..., nn.Module]
 
 
 def default_norm(channels: int) -> nn.Module:

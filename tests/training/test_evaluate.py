@@ -25,7 +25,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def toy(monkeypatch):
-    monkeypatch.setattr(evaluate, "build_network", lambda config, channels, classes: ToyNet())
+    monkeypatch.setattr("pdeconv.training.network.build_network", lambda config, channels, classes: ToyNet())
 
 
 def test_a_picture_is_denoised(run, toy, tmp_path, capsys):
@@ -48,7 +48,7 @@ def test_a_denoiser_is_told_the_noise_that_was_added(run, monkeypatch, tmp_path)
             return super().forward(x)
 
     told = []
-    monkeypatch.setattr(evaluate, "build_network", lambda config, channels, classes: Told())
+    monkeypatch.setattr("pdeconv.training.network.build_network", lambda config, channels, classes: Told())
     write_image(tmp_path / "cat.png", torch.rand(1, 9, 13))
     arguments = [str(run), "--image", str(tmp_path / "cat.png"), "--output", str(tmp_path / "out")]
     assert evaluate.main([*arguments, "--add_noise", "25"]) == 0
@@ -76,7 +76,7 @@ def test_a_picture_is_classified(monkeypatch, tmp_path, capsys):
     names = tuple(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
     about = {"config": as_plain(parse_config(arguments)), "step": 3, "channels": 1, "classes": names}
     folder = write_checkpoint(tmp_path, Checkpoint(dict(network.state_dict()), None, about))
-    monkeypatch.setattr(evaluate, "build_network", lambda config, channels, classes: network)
+    monkeypatch.setattr("pdeconv.training.network.build_network", lambda config, channels, classes: network)
     write_image(tmp_path / "digit.png", torch.rand(1, 20, 20))
     picture = ["--image", str(tmp_path / "digit.png"), "--output", str(tmp_path / "out")]
     assert evaluate.main([str(folder), *picture]) == 0
