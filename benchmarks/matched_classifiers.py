@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--runs", required=True, help="folder of the runs")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--precision", default="no", help="as of train.py")
     parser.add_argument("--only", choices=list(CONTENDERS), help="one comparison alone")
     parser.add_argument("--train-images", type=int, help="of a smoke test; by default all")
     given = parser.parse_args()
@@ -68,6 +69,7 @@ def main() -> None:
             folders = [Path(given.runs) / f"{contender.folder}_{seed}" for seed in range(given.seeds)]
             for seed, folder in enumerate(folders):
                 keys = {"model.name": contender.model, "data.root": given.root, "epochs": given.epochs, "seed": seed}
+                keys["precision"] = given.precision
                 keys |= {f"model.{option}": value for option, value in contender.options.items()}
                 if given.train_images is not None:
                     keys["data.train_images"] = given.train_images

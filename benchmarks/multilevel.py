@@ -63,10 +63,12 @@ def main() -> None:
     parser.add_argument("--time_scale", type=float, nargs="+", default=[0.5, 1.0])
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--shorter", type=int, nargs="*", default=[], help="epochs of further plain runs")
+    parser.add_argument("--precision", default="no", help="as of train.py")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, help="training images; left out: all 50,000")
     options = parser.parse_args()
     common = {"model.name": options.model, "model.steps": options.steps, "data.root": options.root, "evaluate_every": 1}
+    common |= {"precision": options.precision}
     common |= {} if options.images is None else {"data.train_images": options.images}
     levels = {f"levels.{key}": getattr(options, key) for key in ("share", "image_scale", "time_scale")}
     contenders: dict[str, dict[str, object]] = {"plain": {"epochs": options.epochs}}

@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000, help="optimizer steps, at least; whole epochs are taken")
     parser.add_argument("--batch_size", type=int, default=100)
     parser.add_argument("--erase", type=float, default=0.0, help="cutout, as data.erase")
+    parser.add_argument("--precision", default="no", help="as of train.py")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     found: dict[tuple[str, int], list[float]] = {}
@@ -49,7 +50,7 @@ def main() -> None:
             for seed in range(options.seeds):
                 keys = keys_of(model) | {"data.root": options.root, "data.train_images": images, "seed": seed}
                 keys |= {"epochs": epochs, "evaluate_every": epochs, "batch_size": options.batch_size}
-                keys |= {"data.erase": options.erase}
+                keys |= {"data.erase": options.erase, "precision": options.precision}
                 title = re.sub(r"[^\w=]+", "_", model).strip("_")
                 folder = Path(options.runs) / f"{title}_{images}_{seed}"
                 train(folder, options.config, keys)
