@@ -52,6 +52,7 @@ class GrayScott(Law):
         True
     """
 
+    equation = "F(1 − u) − uv², v_t = uv² − (F + k)v"
     ceiling = math.inf
     keeps = frozenset({NON_NEGATIVE, ((0.0, 1.0), NON_NEGATIVE)})
 
@@ -112,6 +113,7 @@ class FitzHughNagumo(Law):
         13
     """
 
+    equation = "u − u³/3 − v + I, v_t = ε(u + β − γv)"
     growth = 1.0
 
     def __init__(self, recovery: Coefficient, offset: float = 0.7, decay: float = 0.8, drive: float = 0.5) -> None:
@@ -169,6 +171,7 @@ class Friction(Law):
         tensor([-0.0000, -0.5000])
     """
 
+    equation = "0, v_t = −γv"
     keeps = frozenset({ENERGY, RANGE_WITH_ZERO})
 
     def __init__(self, damping: Coefficient) -> None:

@@ -22,12 +22,14 @@ class Law(nn.Module, ABC):
     A user's own law needs ``forward`` only, and ``ceiling``, ``keeps`` and, where it amplifies, ``growth``.
 
     Attributes:
+        equation: The right-hand side in writing, as of a term.
         ceiling: Upper bound of the rate, 1/time; inf, the default, if none is proven. For implicit and exact steps of a
             law with growth it also bounds M·a(u) / (M − u), M the end of the interval.
         growth: Upper bound of a(u) on the sets that are kept; positive where the law amplifies.
         keeps: What the law keeps.
     """
 
+    equation: str = "a(u) u + b(u)"
     ceiling: float = math.inf
     growth: float = 0.0
     keeps: Keeps = NOTHING
@@ -63,7 +65,7 @@ class Law(nn.Module, ABC):
 
 
 class Decay(Law):
-    """a = −s: every value decays to 0 at the learned rate s_c = ceiling · sigmoid(w_c) of its channel.
+    """u_t = −s u: every value decays to 0 at the learned rate s_c = ceiling · sigmoid(w_c) of its channel.
 
     Args:
         channels: Number of channels C, or a coefficient for s.
@@ -77,6 +79,7 @@ class Decay(Law):
         [-0.5, -0.5]
     """
 
+    equation = "−s u"
     keeps = frozenset({ENERGY, RANGE_WITH_ZERO})
 
     def __init__(self, channels: int | Coefficient, ceiling: float = 1.0) -> None:
@@ -92,7 +95,7 @@ class Decay(Law):
 
 
 class Logistic(Law):
-    """a(u) = s (1 − u): logistic growth from 0 to the capacity 1, s_c = ceiling · sigmoid(w_c).
+    """u_t = s u(1 − u): logistic growth from 0 to the capacity 1, s_c = ceiling · sigmoid(w_c).
 
     Outside [0, 1] nothing is promised: keep the state there, for instance by a sigmoid or softmax before. Its solution
     is u / (u + (1 − u)e⁻ˢᵗ).
@@ -112,6 +115,7 @@ class Logistic(Law):
         0.75
     """
 
+    equation = "s u(1 − u)"
     keeps = frozenset({(0.0, 1.0)})
 
     def __init__(self, channels: int | Coefficient, ceiling: float = 1.0) -> None:
@@ -131,7 +135,7 @@ class Logistic(Law):
 
 
 class Bistable(Law):
-    """a(u) = s (1 − u²): Allen and Cahn's reaction, from 0 towards −1 or 1, s_c = ceiling · sigmoid(w_c).
+    """u_t = s u(1 − u²): Allen and Cahn's reaction, from 0 towards −1 or 1, s_c = ceiling · sigmoid(w_c).
 
     Its solution is u / √(u² + (1 − u²)e⁻²ˢᵗ).
 
@@ -150,6 +154,7 @@ class Bistable(Law):
         0.75
     """
 
+    equation = "s u(1 − u²)"
     keeps = frozenset({(-1.0, 1.0), (0.0, 1.0)})
 
     def __init__(self, channels: int | Coefficient, ceiling: float = 1.0) -> None:

@@ -48,6 +48,8 @@ class PointwiseNetwork(Law):
         True
     """
 
+    equation = "s (N(u) − u)"
+
     def __init__(
         self,
         channels: int,

@@ -18,11 +18,13 @@ from pdeconv.analysis.energy import (
 from pdeconv.analysis.gradient_flow import GradientFlow, sharpness
 from pdeconv.analysis.krylov import dominant_eigenvalues, lanczos
 from pdeconv.analysis.linearise import Linearised
+from pdeconv.analysis.report import BlockStability, Report, report
 from pdeconv.analysis.stability import jacobian_norm, log_norm, spectral_radius
 from pdeconv.analysis.symbol import amplification, frequencies, kernel_symbol, term_symbol
 
 __all__ = [
     "FUNCTIONALS",
+    "BlockStability",
     "Decomposition",
     "Descent",
     "Equilibrium",
@@ -30,6 +32,7 @@ __all__ = [
     "KernelParts",
     "LayerParts",
     "Linearised",
+    "Report",
     "along",
     "amplification",
     "decompose",
@@ -48,6 +51,7 @@ __all__ = [
     "lowest",
     "lyapunov_exponents",
     "mean",
+    "report",
     "sharpness",
     "spectral_radius",
     "squared_norm",

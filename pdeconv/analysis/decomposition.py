@@ -88,8 +88,8 @@ def decompose_kernel(kernel: Tensor, spacings: Sequence[float] | None = None) ->
     moments = moments_of_kernel(F.pad(kernel.detach().double().cpu(), pads), spacings)
     orders = torch.stack(torch.meshgrid(*map(torch.arange, moments.shape[2:]), indexing="ij")).sum(0)
     chosen = [orders == order for order in range(3)] + [orders > 2]
-    parts = [kernel_from_moments(moments * some, spacings) for some in chosen]
-    return KernelParts(*parts, moments)
+    reaction, advection, diffusion, higher = (kernel_from_moments(moments * some, spacings) for some in chosen)
+    return KernelParts(reaction, advection, diffusion, higher, moments)
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,13 @@ class Decomposition:
 
     layers: tuple[LayerParts, ...]
 
+    @property
+    def spatial(self) -> Decomposition:
+        """The layers that look beyond a pixel: all others only mix channels."""
+        return Decomposition(tuple(layer for layer in self.layers if math.prod(layer.kernel[2:]) > 1))
+
     def __str__(self) -> str:
-        rows = [("layer", "kind", "kernel", *SHARES)]
+        rows: list[tuple[str, ...]] = [("layer", "kind", "kernel", *SHARES)]
         for layer in self.layers:
             shape = " × ".join(map(str, layer.kernel))
             rows.append((layer.name, layer.kind, shape, *(f"{100 * getattr(layer, share):.0f} %" for share in SHARES)))

@@ -228,4 +228,4 @@ def as_scipy(product: Product, state: Tensor) -> Any:
         v = torch.from_numpy(np.array(vector, dtype=np.float64)).to(state).reshape(state.shape)
         return product(v).double().cpu().flatten().numpy()
 
-    return LinearOperator((state.numel(),) * 2, matvec=of_array, dtype=np.float64)
+    return LinearOperator((state.numel(),) * 2, matvec=of_array, dtype=np.float64)  # pyright: ignore

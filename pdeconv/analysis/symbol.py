@@ -129,8 +129,9 @@ def _periodic(module: nn.Module) -> nn.Module:
     """A copy in float64 and evaluation whose terms lie on periodic grids."""
     copied = copy.deepcopy(module).double().cpu().eval().requires_grad_(False)
     for part in copied.modules():
-        if isinstance(getattr(part, "grid", None), Grid):
-            part.grid = replace(part.grid, boundary="periodic")  # pyright: ignore[reportAttributeAccessIssue]
+        grid = getattr(part, "grid", None)
+        if isinstance(grid, Grid):
+            part.grid = replace(grid, boundary="periodic")  # pyright: ignore[reportArgumentType]
     for part in copied.modules():
         if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d) and part.padding_mode != "circular":
             part.padding_mode = "circular"  # its pads are known to the module in any mode

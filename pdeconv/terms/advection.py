@@ -48,6 +48,7 @@ class Advection(Term):
         torch.Size([2, 3, 8, 8])
     """
 
+    equation = "−v(u)·∇u"
     grid: Grid
 
     def __init__(self, velocity: Coefficient, grid: Grid | None = None, scheme: AdvectionScheme | None = None) -> None:

@@ -58,6 +58,7 @@ class AnisotropicDiffusion(Term):
         (9, torch.Size([1, 1, 16, 16]))
     """
 
+    equation = "∇·(D(u)∇u)"
     grid: Grid
 
     def __init__(self, tensor: DiffusionTensor, grid: Grid | None = None) -> None:

@@ -48,6 +48,7 @@ class ConservativeAdvection(Term):
         True
     """
 
+    equation = "−∇·(v(u) u)"
     grid: Grid
 
     def __init__(self, velocity: Velocity, grid: Grid | None = None, scheme: AdvectionScheme | None = None) -> None:

@@ -53,6 +53,8 @@ class SymmetricConvolution(Filters, Term):
         True
     """
 
+    equation = "−Kᵀφ(Ku)"
+
     def __init__(
         self,
         channels: int,
@@ -143,6 +145,8 @@ class Residual(Term):
         >>> torch.equal(block(u), u + conv(u))
         True
     """
+
+    equation = "f(u)"
 
     def __init__(self, *modules: nn.Module) -> None:
         super().__init__()

@@ -51,6 +51,7 @@ class DifferentialConvolution(Term):
         [-2.0, -3.0, -4.0, -5.0]
     """
 
+    equation = "Σ_α c_α ∂^α u"
     grid: Grid
 
     def __init__(

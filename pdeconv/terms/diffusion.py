@@ -54,6 +54,7 @@ class Diffusion(Term):
         torch.Size([1, 1, 16, 16])
     """
 
+    equation = "∇·(κ(u)∇u)"
     grid: Grid
 
     def __init__(

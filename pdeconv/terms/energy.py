@@ -41,6 +41,8 @@ class EnergyFlow(Term):
         True
     """
 
+    equation = "−∇E(u)"
+
     def __init__(self, energy: Energy) -> None:
         super().__init__()
         checked_type("EnergyFlow", energy, Energy, "give for example NetworkEnergy(module)")

@@ -61,6 +61,7 @@ class Fidelity(nn.Module):
 class FidelityTo(Term):
     """u_t = λ(f − u) for data f; made by :meth:`Fidelity.towards`."""
 
+    equation = "λ(f − u)"
     keeps = frozenset({RANGE_WITH_DATA})
     data: Tensor
 

@@ -82,6 +82,8 @@ class Biharmonic(_PowerTerm):
         32.0
     """
 
+    equation = "−κΔ²u"
+
     def __init__(self, diffusivity: Coefficient | None = None, grid: Grid | None = None) -> None:
         super().__init__(2.0, diffusivity, grid)
 
@@ -117,6 +119,8 @@ class FractionalDiffusion(_PowerTerm):
         >>> FractionalDiffusion(0.5).ceiling
         2.0
     """
+
+    equation = "−κ(−Δ)^s u"
 
     def __init__(self, exponent: float, diffusivity: Coefficient | None = None, grid: Grid | None = None) -> None:
         power = checked_number("FractionalDiffusion", "exponent", exponent)

@@ -76,6 +76,8 @@ class Dilation(_Morphology):
         True
     """
 
+    equation = "s|∇u|"
+
     def forward(self, u: Tensor) -> Operator:
         return Eikonal(self.speed(u, self.grid), self.grid, rising=True)
 
@@ -101,6 +103,8 @@ class Erosion(_Morphology):
         >>> bool((shrink(u) <= u).all())
         True
     """
+
+    equation = "−s|∇u|"
 
     def forward(self, u: Tensor) -> Operator:
         return Eikonal(self.speed(u, self.grid), self.grid, rising=False)
@@ -168,6 +172,8 @@ class ShockFilter(_Morphology):
         True
     """
 
+    equation = "−s·F(Δu)|∇u|"
+
     def __init__(self, speed: Coefficient | None = None, contrast: float = 0.1, grid: Grid | None = None) -> None:
         super().__init__(speed, grid)
         self.contrast = checked_number("ShockFilter", "contrast", contrast)
@@ -227,6 +233,8 @@ class MeanCurvatureMotion(_Morphology):
         >>> smooth.steps
         9
     """
+
+    equation = "s|∇u| ∇·(∇u/|∇u|)"
 
     def __init__(self, speed: Coefficient | None = None, epsilon: float = 1e-3, grid: Grid | None = None) -> None:
         super().__init__(speed, grid)

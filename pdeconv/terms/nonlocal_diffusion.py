@@ -50,6 +50,7 @@ class NonlocalDiffusion(Term):
         (1, True)
     """
 
+    equation = "s (P(u) − I) u"
     keeps = frozenset({RANGE})
 
     def __init__(

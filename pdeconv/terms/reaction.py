@@ -50,6 +50,7 @@ class Reaction(Term):
         super().__init__()
         checked_type("Reaction", law, Law, "give for example Decay(channels)")
         self.law = law
+        self.equation = law.equation
         self.ceiling, self.growth, self.keeps = law.ceiling, law.growth, law.keeps
         self.symmetric = type(law).source is Law.source  # a source is not linear
         self.solvable = type(law).solution is not Law.solution

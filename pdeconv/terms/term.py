@@ -13,6 +13,9 @@ from pdeconv.errors import UnsupportedError, checked_type
 from pdeconv.grid import Grid, common_grid
 from pdeconv.operator import NOTHING, Keeps, Operator, Sum, check_declared, common, describe
 
+SECOND_FIELD = ", v_t = "
+"""Between the right-hand sides of two fields."""
+
 
 class Term(nn.Module, ABC):
     """A right-hand side u_t = A(u) u: owns the learned coefficients, and gives an operator at each state.
@@ -21,6 +24,7 @@ class Term(nn.Module, ABC):
     stable by construction it also declares ``ceiling`` and ``keeps``.
 
     Attributes:
+        equation: The right-hand side in writing; of two fields also the equation of the second, ``"v, v_t = …"``.
         grid: Where the state lives; None for a term that acts at every cell by itself.
         ceiling: Upper bound of the operator's rate, whatever the state and the weights, in 1/time; inf if unproven.
         keeps: The invariants that are proven whatever the state and the weights.
@@ -49,6 +53,7 @@ class Term(nn.Module, ABC):
         tensor(0.0625)
     """
 
+    equation: str = "A(u)u"
     grid: Grid | None = None
     ceiling: float = math.inf
     keeps: Keeps = NOTHING
@@ -106,6 +111,14 @@ class Term(nn.Module, ABC):
         return f"rate ≤ {self.ceiling:g}, keeps {describe(self.keeps)}{boundary}"
 
 
+def _sum_of(equations: list[str]) -> str:
+    """Right-hand sides in writing added up, those of a second field, after ``v_t =``, by themselves."""
+    fields = [equation.split(SECOND_FIELD) for equation in equations]
+    sums = [[field[place] for field in fields if len(field) > place and field[place] != "0"] for place in range(2)]
+    written = [" + ".join(some).replace("+ −", "− ") or "0" for some in sums[: max(map(len, fields))]]
+    return SECOND_FIELD.join(written)
+
+
 class SumTerm(Term):
     """u_t = A(u) u + B(u) u + …; rates add. Written ``a + b``.
 
@@ -129,6 +142,7 @@ class SumTerm(Term):
 
     def _declare(self) -> None:
         flat = self.parts
+        self.equation = _sum_of([part.equation for part in flat])
         self.grid = common_grid(part.grid for part in flat)
         self.ceiling = sum(part.ceiling for part in flat)
         self.growth = sum(part.growth for part in flat)

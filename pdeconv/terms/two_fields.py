@@ -39,6 +39,7 @@ class TwoFields(SeparableTerm):
         torch.Size([1, 8, 8, 8])
     """
 
+    equation = "−A₁(v)v, v_t = A₂(u)u"
     frequency = math.inf
 
     def __init__(self, second: Term, first: Term | None = None) -> None:
@@ -50,6 +51,8 @@ class TwoFields(SeparableTerm):
         self._declare()
 
     def _declare(self) -> None:
+        if self.first is None:
+            self.equation = "v, v_t = A₂(u)u"
         parts = [self.second] if self.first is None else [self.first, self.second]
         self.grid, self.radius = common_grid(part.grid for part in parts), max(part.radius for part in parts)
 

@@ -58,7 +58,7 @@ class TimeVarying(Term):
 
     def _declare(self) -> None:
         term = self.at_start
-        self.grid, self.ceiling = term.grid, term.ceiling
+        self.equation, self.grid, self.ceiling = term.equation, term.grid, term.ceiling
         self.keeps = term.keeps - {OWN_ENERGY}  # which changes with the weights
         self.growth, self.frequency, self.symmetric = term.growth, term.frequency, term.symmetric
         self.radius = term.radius

@@ -139,6 +139,7 @@ class Wave(SeparableTerm):
         torch.Size([1, 6, 8, 8])
     """
 
+    equation = "v, v_t = ∇·(c²∇u)"
     grid: Grid
 
     def __init__(self, stiffness: Coefficient, grid: Grid | None = None) -> None:
@@ -241,6 +242,7 @@ class HamiltonianSystem(SeparableTerm):
         torch.Size([1, 8, 8, 8])
     """
 
+    equation = "Kᵀσ(Kv + b), v_t = −Kᵀσ(Ku + b)"
     grid: Grid
 
     def __init__(

@@ -1,0 +1,286 @@
+"""Is a network stable, why, and what to do: one readable page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pdeconv.analysis.decomposition import SHARES, Decomposition, decompose
+from pdeconv.analysis.stability import jacobian_norm
+from pdeconv.block_rules import EulerBlocks
+from pdeconv.convert import replace_blocks
+from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
+from pdeconv.evolve import Evolve
+from pdeconv.lipschitz import lipschitz_bound
+from pdeconv.operator import describe
+from pdeconv.residual_blocks import is_residual_block
+from pdeconv.terms import Residual, Term
+
+Verdict = Literal["stable", "unproven", "unstable"]
+MARKS = {"stable": "●", "unproven": "◐", "unstable": "○"}
+ENERGY_GROWTH = 1e3
+"""‖u‖ after / before an evolution, beyond which it is called unstable."""
+
+
+@dataclass(frozen=True)
+class BlockStability:
+    """One evolution of a network, at the states that a batch brings to it.
+
+    Attributes:
+        name: Where it is in the model.
+        equation: u_t = …, in writing.
+        scheme: The step.
+        steps: How many; None where the state decides.
+        dt: Of a step; None where the state decides.
+        limit: The largest dt that is proven safe for all weights and states; 0 if none is.
+        measured_limit: The largest safe dt at these states by the measured rate; None where none is known.
+        courant: dt·rate from the ceilings; of an unproven residual branch dt·L with the bound L of its Lipschitz
+            constant in evaluation; None if there is neither.
+        keeps: What no step lets grow, in words.
+        gain: ‖∂u(T)/∂u(0)‖ there: how far the whole evolution can magnify a small perturbation.
+        growth: ‖u(T)‖ / ‖u(0)‖ there.
+        verdict: Proven ``"stable"``, ``"unproven"``, or ``"unstable"``.
+        reason: Of the verdict.
+        remedy: What to do about it; empty if nothing.
+    """
+
+    name: str
+    equation: str
+    scheme: str
+    steps: int | None
+    dt: float | None
+    limit: float
+    measured_limit: float | None
+    courant: float | None
+    keeps: str
+    gain: float
+    growth: float
+    verdict: Verdict
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`report` found; ``print`` it for a page.
+
+    Attributes:
+        model: Its class.
+        parameters: Their number.
+        blocks: Its evolutions, in the order of the model.
+        decomposition: What its kernels do; None if it has none.
+    """
+
+    model: str
+    parameters: int
+    blocks: tuple[BlockStability, ...]
+    decomposition: Decomposition | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the blocks."""
+        found = {block.verdict for block in self.blocks}
+        return "unstable" if "unstable" in found else "unproven" if "unproven" in found else "stable"
+
+    def __str__(self) -> str:
+        counts = {verdict: sum(block.verdict == verdict for block in self.blocks) for verdict in MARKS}
+        said = ", ".join(f"{MARKS[verdict]} {count} {verdict}" for verdict, count in counts.items() if count)
+        lines = [f"{self.model}, {self.parameters:,} parameters: {said}", ""]
+        for block in self.blocks:
+            lines += _paragraph(block)
+        if self.decomposition is not None:
+            lines += ["What its kernels do to an image, by the derivatives that they are made of", ""]
+            lines += [str(self.decomposition.spatial), "", *_in_words(self.decomposition)]
+            pointwise = len(self.decomposition.layers) - len(self.decomposition.spatial.layers)
+            lines += [f"{counted(pointwise, 'layer')} of 1 × 1 only mix the channels."] if pointwise else []
+        return "\n".join(lines)
+
+
+def report(model: nn.Module, batch: Tensor, iterations: int = 6) -> Report:
+    """Look at each evolution of a network with a batch of its inputs: is it stable, why, and what to do.
+
+    A residual network of torchvision or timm is looked at as what it is: its blocks are Euler steps of dt = 1.
+
+    Args:
+        model: A network with an ``Evolve``, or with residual blocks of a known type; it is not changed.
+        batch: Inputs, (B, …); a few are enough.
+        iterations: Products with the Jacobian of each block, to measure its gain from below.
+
+    Raises:
+        PDEConvError: If there is neither, or the batch is not finite.
+
+    Example:
+        >>> from pdeconv import CFL, Diffusion, Euler, PeronaMalik
+        >>> found = report(Evolve(Euler(Diffusion(PeronaMalik(channels=1))), 1.0, CFL(0.9)), torch.rand(1, 1, 8, 8))
+        >>> found.verdict, found.blocks[0].equation
+        ('stable', 'u_t = ∇·(κ(u)∇u)')
+    """
+    checked_type("report", model, nn.Module, "give a network")
+    checked_type("report", batch, Tensor, "give a batch of inputs")
+    if not batch.isfinite().all():
+        raise PDEConvError("report needs a finite batch, but it holds NaN or infinity.")
+    network = model
+    if any(is_residual_block(part) for part in model.modules()):
+        network = replace_blocks(model, EulerBlocks()).model
+    evolutions = {name: part for name, part in network.named_modules() if isinstance(part, Evolve)}
+    evolutions = {name: part for name, part in evolutions.items() if not _is_inner(name, evolutions)}
+    if not evolutions:
+        raise PDEConvError(
+            f"report needs an Evolve or residual blocks of a known type, but {type(model).__name__} has none; "
+            "register_residual_block adds your own."
+        )
+    with _evaluating(network):
+        states = _states_before(network, evolutions, batch)
+        blocks = [_look(name, evolutions[name], state, iterations) for name, state in states.items()]
+    try:
+        kernels = decompose(model)
+    except UnsupportedError:
+        kernels = None
+    return Report(type(model).__name__, sum(weight.numel() for weight in model.parameters()), tuple(blocks), kernels)
+
+
+def _is_inner(name: str, others: dict[str, Evolve]) -> bool:
+    return any(other != name and (other == "" or name.startswith(f"{other}.")) for other in others)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    training = {part: part.training for part in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for part, was in training.items():
+            part.training = was
+
+
+def _states_before(network: nn.Module, evolutions: dict[str, Evolve], batch: Tensor) -> dict[str, Tensor]:
+    """What reaches each evolution; the last time, if it is called several times."""
+    states: dict[str, Tensor] = {}
+
+    def note(name: str, _: nn.Module, given: tuple[Tensor, ...]) -> None:
+        states[name] = given[0].detach()
+
+    hooks = [evolve.register_forward_pre_hook(partial(note, name)) for name, evolve in evolutions.items()]
+    try:
+        with torch.no_grad():
+            network(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return states
+
+
+def _look(name: str, evolve: Evolve, u: Tensor, iterations: int) -> BlockStability:
+    step, static = evolve.step, evolve.control.static
+    dt = evolve.duration / evolve.steps if static else None
+    limit = step.guaranteed_limit
+    with torch.no_grad():
+        after = evolve(u)
+        measured = float(step.limit(u).min()) if step.keeps else None
+    growth = float(after.norm() / u.norm().clamp(min=1e-12))
+    finite = bool(after.isfinite().all())
+    gain = jacobian_norm(evolve, u, iterations) if finite else math.inf
+    courant = None if dt is None else step.courant(dt)
+    if courant is None or math.isinf(courant):
+        bound = _branch_bound(evolve)
+        courant = None if bound is None or dt is None else dt * bound
+    verdict, reason, remedy = _judge(evolve, dt, limit, measured, growth, gain, finite)
+    return BlockStability(
+        name=name or "(the model)",
+        equation="u_t = " + " and ".join(dict.fromkeys(term.equation for term in _terms(step))),
+        scheme=step.name,
+        steps=evolve.steps if static else None,
+        dt=dt,
+        limit=limit,
+        measured_limit=measured,
+        courant=courant,
+        keeps=describe(step.keeps),
+        gain=gain,
+        growth=growth,
+        verdict=verdict,
+        reason=reason,
+        remedy=remedy,
+    )
+
+
+def _judge(
+    evolve: Evolve, dt: float | None, limit: float, measured: float | None, growth: float, gain: float, finite: bool
+) -> tuple[Verdict, str, str]:
+    """The verdict, why, and what to do."""
+    step = evolve.step
+    if not finite:
+        return "unstable", "the state does not stay finite", "take more steps, or a shorter duration"
+    if step.keeps and dt is None:
+        return "stable", f"{evolve.control} chooses dt within the limit of each state", ""
+    if step.keeps and dt is not None and dt <= limit * (1 + 1e-6):
+        most = "any dt is safe" if math.isinf(limit) else f"dt = {dt:.3g} ≤ {limit:.3g}, whatever the weights"
+        return "stable", f"proven: {most}; keeps {describe(step.keeps)}", ""
+    if growth > ENERGY_GROWTH:
+        return "unstable", f"the state grows {growth:.3g} times", "take more steps, or bound the branch"
+    if step.keeps and dt is not None and measured is not None:
+        needed = math.ceil(evolve.duration / max(limit, 1e-30)) if limit > 0 else None
+        remedy = "give each coefficient a finite ceiling" if needed is None else f"Fixed({needed}) is proven, as CFL()"
+        if dt > measured:
+            return "unstable", f"dt = {dt:.3g} exceeds the limit {measured:.3g} of these states", remedy
+        return "unproven", f"dt = {dt:.3g} is safe at these states (limit {measured:.3g}), not at all", remedy
+    kept = "nothing is proven of the step"
+    small = f"a perturbation of these states grows at most {gain:.3g} times, measured"
+    if isinstance(getattr(step, "term", None), Residual):
+        return "unproven", f"{kept}: a residual branch; {small}", "replace_blocks(model, StabilisedBlocks()) bounds it"
+    return "unproven", f"{kept}; {small}", "leave out the normalisation inside, or bound it: NormalisedInfluence"
+
+
+def _branch_bound(evolve: Evolve) -> float | None:
+    term = getattr(evolve.step, "term", None)
+    return lipschitz_bound(term.module) if isinstance(term, Residual) else None
+
+
+def _terms(module: nn.Module) -> Iterator[Term]:
+    """The outermost terms of a step, in order."""
+    if isinstance(module, Term):
+        yield module
+        return
+    for child in module.children():
+        yield from _terms(child)
+
+
+def _paragraph(block: BlockStability) -> list[str]:
+    steps = "dt by the state" if block.dt is None else f"{counted(block.steps, 'step')} of dt = {block.dt:.3g}"
+    courant = "" if block.courant is None else f", dt·rate ≤ {block.courant:.3g}"
+    return [
+        f"{MARKS[block.verdict]} {block.name}: {block.equation}",
+        f"    {block.scheme}, {steps}{courant}; gain {block.gain:.3g}, ‖u‖ × {block.growth:.3g}",
+        f"    {block.verdict}: {block.reason}",
+        *([f"    → {block.remedy}"] if block.remedy else []),
+        "",
+    ]
+
+
+def counted(number: int | None, noun: str) -> str:
+    """``"1 step"``, ``"2 steps"``.
+
+    Example:
+        >>> counted(1, "step"), counted(2, "step")
+        ('1 step', '2 steps')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _in_words(decomposition: Decomposition) -> list[str]:
+    """Which layer blurs, carries and sharpens most."""
+    wide = decomposition.spatial.layers
+    if not wide:
+        return []
+    said = []
+    for share in SHARES[1:4]:
+        layer = max(wide, key=lambda layer, share=share: getattr(layer, share))
+        said.append(f"it {share} most in {layer.name or '(the model)'} ({getattr(layer, share):.0%})")
+    return [f"By these shares {', '.join(said)}."]

@@ -1,0 +1,94 @@
+"""The report tells what is proven, what is not, and what is wrong, and leaves the network as it was."""
+
+import math
+
+import pytest
+import torch
+import torchvision
+from states import state
+from torch import nn
+
+from pdeconv import (
+    CFL,
+    Bistable,
+    Constant,
+    Diffusion,
+    Euler,
+    Evolve,
+    Fixed,
+    Measured,
+    PDEConvError,
+    PeronaMalik,
+    Reaction,
+    create_model,
+)
+from pdeconv.analysis import report
+
+
+def euler(term, duration=1.0, control=None):
+    return Evolve(Euler(term).double(), duration, control)
+
+
+def test_a_step_within_its_limit_is_proven():
+    found = report(euler(Diffusion(PeronaMalik(2)), control=CFL(0.9)), state())
+    (block,) = found.blocks
+    assert found.verdict == block.verdict == "stable" and block.dt is not None
+    assert block.dt <= block.limit and block.courant is not None and block.courant <= 0.9 + 1e-9
+    assert "keeps range" in block.reason and block.remedy == ""
+    assert block.growth <= 1 + 1e-6
+    assert report(euler(Diffusion(Constant(1.0))), state()).blocks[0].gain <= 1 + 1e-6  # linear: so nothing grows
+
+
+def test_a_step_beyond_the_limit_of_its_states_is_unstable_and_the_remedy_helps():
+    term = Diffusion(Constant(1.0))
+    (block,) = report(euler(term, 1.0, Fixed(2, unchecked=True)), state()).blocks
+    assert block.verdict == "unstable" and "exceeds the limit" in block.reason and "Fixed(4)" in block.remedy
+    assert report(euler(term, 1.0, Fixed(4)), state()).verdict == "stable"
+
+
+def test_a_step_that_is_safe_here_but_not_everywhere_is_unproven():
+    """A flat state lets Perona and Malik's diffusivity at its ceiling; a steep one does not."""
+    steep = 1000 * torch.rand(1, 1, 8, 8, dtype=torch.float64)
+    (block,) = report(euler(Diffusion(PeronaMalik(1)), 1.0, Fixed(2, unchecked=True)), steep).blocks
+    assert block.verdict == "unproven" and "not at all" in block.reason
+
+
+def test_a_control_that_looks_at_the_state_is_stable():
+    (block,) = report(euler(Diffusion(PeronaMalik(2)), 1.0, Measured()), state()).blocks
+    assert block.verdict == "stable" and block.dt is block.steps is None
+
+
+def test_a_state_that_blows_up_is_unstable():
+    grown = euler(Reaction(Bistable(2)), 30.0, Fixed(8, unchecked=True))
+    (block,) = report(grown, 20 * state()).blocks
+    assert block.verdict == "unstable" and math.isinf(block.gain)
+
+
+@pytest.mark.parametrize(
+    "name", ["adr_classifier", "hamiltonian_classifier", "adr_residual_classifier", "ode_classifier"]
+)
+def test_models_are_looked_at_evolution_by_evolution(name):
+    model = create_model(name)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    found = report(model, torch.rand(2, 3, 16, 16))
+    assert model.training and all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert not any(part._forward_pre_hooks for part in model.modules())
+    assert found.blocks and found.decomposition is not None
+    assert found.verdict == ("stable" if name == "adr_classifier" else "unproven")
+    text = str(found)
+    assert "u_t = " in text and "carries most in" in text and name.partition("_")[0] in text.lower()
+
+
+def test_a_residual_network_is_looked_at_as_euler_steps():
+    found = report(torchvision.models.resnet18(num_classes=4).eval(), torch.rand(1, 3, 32, 32), iterations=2)
+    assert [block.name for block in found.blocks][:2] == ["layer1.0.evolve", "layer1.1.evolve"]
+    for block in found.blocks:
+        assert block.verdict == "unproven" and "StabilisedBlocks" in block.remedy
+        assert block.courant is not None and block.gain <= 1 + block.courant
+
+
+def test_what_cannot_be_reported_says_why():
+    with pytest.raises(PDEConvError, match="register_residual_block"):
+        report(nn.Conv2d(1, 1, 3), torch.rand(1, 1, 8, 8))
+    with pytest.raises(PDEConvError, match="finite batch"):
+        report(euler(Diffusion(Constant(1.0))), torch.full((1, 1, 4, 4), math.nan))
