@@ -53,6 +53,7 @@ _LEFT_SLOPES = {"torch.nn.modules.activation.LeakyReLU": "negative_slope", "torc
 _IDENTITIES = {"torch.nn.modules.linear.Identity", "timm.layers.drop.DropPath", "timm.layers.drop.DropBlock2d"}
 _IDENTITIES |= {f"torch.nn.modules.dropout.Dropout{dims}" for dims in ("", "1d", "2d", "3d")}
 _IDENTITIES |= {"torchvision.ops.stochastic_depth.StochasticDepth"}  # in evaluation
+_POOLS = {f"torch.nn.modules.pooling.{kind}Pool{dims}d" for kind in ("Avg", "Max") for dims in (1, 2, 3)}
 _ISOMETRIES = {"pdeconv.residual_blocks.Permuted", "torchvision.ops.misc.Permute"}
 
 
@@ -82,6 +83,13 @@ def _repeats_cells(conv: Any) -> bool:
     return any(pads[2 * place] + pads[2 * place + 1] > taken[place] for place in axes)
 
 
+def _without_overlap(pool: Any) -> bool:
+    """Whether each cell goes to one window at most, so that means and maxima over windows part no two states."""
+    sizes, strides = ((n,) if isinstance(n, int) else tuple(n) for n in (pool.kernel_size, pool.stride))
+    apart = all(stride >= size for size, stride in zip(sizes, strides, strict=True))
+    return apart and getattr(pool, "dilation", 1) == 1 and getattr(pool, "divisor_override", None) is None
+
+
 def channel_scale(module: Any, weight_of: Callable[[nn.Module], Any]) -> Tensor | None:
     """The numbers (C,) by which the module multiplies each channel in evaluation; None if it does something else."""
     name = qualified_name(module)
@@ -103,6 +111,8 @@ def largest_slope(module: Any, weight_of: Callable[[nn.Module], Any]) -> Tensor 
         weight = weight_of(module)
         return module.eps**-0.5 if weight is None else weight.abs().amax() * module.eps**-0.5
     if name in _IDENTITIES | _ISOMETRIES:
+        return 1.0
+    if name in _POOLS and _without_overlap(module):
         return 1.0
     if name in _ACTIVATIONS:
         return _ACTIVATIONS[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pdeconv.errors import UnsupportedError, checked_number, checked_type
+from pdeconv.evolve import Evolve
 from pdeconv.layer_bounds import (
     atoms,
     channel_scale,
@@ -23,6 +25,8 @@ from pdeconv.layer_bounds import (
     largest_slope,
 )
 from pdeconv.spectral import convolution_norm_bound
+from pdeconv.steps import Euler
+from pdeconv.terms import Residual
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -33,7 +37,9 @@ def lipschitz_bound(module: nn.Module) -> float | None:
     The product of the bounds of a chain: of convolutions by :func:`pdeconv.spectral.convolution_norm_bound`, group by
     group, whatever the stride (zero and circular padding); of batch normalisation, folded into the convolution before
     it, |γ|/√(σ² + ε); of layer and group normalisation max|γ|/√ε, which is crude; of activations the largest slope.
-    Dropout and stochastic depth do nothing in evaluation. A chain is an ``nn.Sequential`` of these and of chains.
+    Dropout and stochastic depth do nothing in evaluation. Of pooling without overlap 1; of an ``Evolve`` 1 where its
+    step is proven nonexpansive, and (1 + dt·L)ⁿ where it takes n Euler steps along a residual branch of bound L. A
+    chain is an ``nn.Sequential`` of these and of chains.
 
     It says nothing of training: batch statistics have no bound, and stochastic depth divides by the chance to stay.
     Squeeze-and-excitation multiplies two functions of the state, and has no Lipschitz constant: None.
@@ -152,7 +158,7 @@ class _Stage:
 
         bound: Any = 1.0
         for part in self.before:
-            bound = bound * largest_slope(part, weight_of)
+            bound = bound * _slope(part, weight_of)
         if self.linear is None:
             return torch.as_tensor(bound)
         kernel = kernel_of(self.linear, weight_of(self.linear))
@@ -161,7 +167,7 @@ class _Stage:
             scale = channel_scale(part, weight_of) if folds else None
             if scale is None:
                 folds = folds and is_identity(part)
-                bound = bound * largest_slope(part, weight_of)
+                bound = bound * _slope(part, weight_of)
             else:
                 kernel = kernel * scale.unflatten(0, (len(kernel), -1))[(...,) + (None,) * (kernel.dim() - 2)]
         return torch.vmap(convolution_norm_bound)(kernel).amax() * bound
@@ -175,6 +181,26 @@ class _Stage:
             limit.ceiling.fill_(ceiling)
             return
         parametrize.register_parametrization(target, "weight", _Limited(self, ceiling, target.weight))
+
+
+def _slope(module: nn.Module, weight_of: Callable[[nn.Module], Any]) -> Tensor | float:
+    return evolution_bound(module) if isinstance(module, Evolve) else largest_slope(module, weight_of)
+
+
+def evolution_bound(evolve: Evolve) -> float:
+    """The Lipschitz bound of an evolution. Raises ``UnsupportedError`` where none is known."""
+    step = evolve.step
+    if evolve.control.static:
+        dt = evolve.duration / evolve.steps
+        if step.nonexpansive and dt <= step.guaranteed_limit:
+            return 1.0
+        bound = lipschitz_bound(step.term.module) if type(step) is Euler and isinstance(step.term, Residual) else None
+        if bound is not None:
+            return (1 + dt * bound) ** evolve.steps
+    raise UnsupportedError(
+        f"No Lipschitz bound of {step.name} is known; explicit steps of diffusion with a given diffusivity, and of a "
+        "SymmetricConvolution with a monotone influence, are nonexpansive within their limit."
+    )
 
 
 class _Limited(nn.Module):

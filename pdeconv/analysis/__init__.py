@@ -1,5 +1,6 @@
 """What a trained layer is, and what it does: its derivatives, symbols, stability, energies, dynamics and learning."""
 
+from pdeconv.analysis.certificate import Certificate, attack_within, certified_radii
 from pdeconv.analysis.decomposition import Decomposition, KernelParts, LayerParts, decompose, decompose_kernel
 from pdeconv.analysis.dynamics import Equilibrium, find_equilibrium, lyapunov_exponents
 from pdeconv.analysis.energy import (
@@ -25,6 +26,7 @@ from pdeconv.analysis.symbol import amplification, frequencies, kernel_symbol, t
 __all__ = [
     "FUNCTIONALS",
     "BlockStability",
+    "Certificate",
     "Decomposition",
     "Descent",
     "Equilibrium",
@@ -35,6 +37,8 @@ __all__ = [
     "Report",
     "along",
     "amplification",
+    "attack_within",
+    "certified_radii",
     "decompose",
     "decompose_kernel",
     "descends",

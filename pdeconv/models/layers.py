@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from pdeconv.control import Fixed
 from pdeconv.evolve import Evolve, Memory
+from pdeconv.influence import ReLUInfluence, TanhInfluence
 from pdeconv.models.classifier import Layer
 from pdeconv.steps import Euler, Step
 from pdeconv.terms import Residual, SymmetricConvolution
@@ -74,5 +75,15 @@ def unproven_steps(step: Step, steps: int, duration: float = 1.0, memory: Memory
 
 
 def normalised_diffusion(channels: int, norm_layer: Layer, act_layer: Layer) -> SymmetricConvolution:
-    """u_t = −Kᵀσ(N(Ku)), with a normalisation N and an activation σ; unproven, because of N."""
-    return SymmetricConvolution(channels, influence=nn.Sequential(norm_layer(channels), act_layer()))
+    """u_t = −Kᵀσ(N(Ku)), with a normalisation N and an activation σ; unproven, because of N.
+
+    Without one, ``norm_layer=nn.Identity``, and with ReLU or tanh, it is proven: no two states part.
+    """
+    norm, activation = norm_layer(channels), act_layer()
+    influence = _INFLUENCES.get(type(activation)) if type(norm) is nn.Identity else None
+    return SymmetricConvolution(
+        channels, influence=nn.Sequential(norm, activation) if influence is None else influence()
+    )
+
+
+_INFLUENCES = {nn.ReLU: ReLUInfluence, nn.Tanh: TanhInfluence}

@@ -41,6 +41,10 @@ class RungeKutta(SingleTermStep):
         return advanced(u, dt, self.b, self.slopes(u, dt, self.term(u)(u)))
 
     @property
+    def nonexpansive(self) -> bool:
+        return self.term.nonexpansive and self.convex is not None  # means of forward Euler steps are so too
+
+    @property
     def radius(self) -> float:
         return len(self.b) * self.term.radius
 

@@ -48,6 +48,10 @@ class Splitting(Step):
             u = step(u, dt if share == 1 else share * dt)
         return u
 
+    @property
+    def nonexpansive(self) -> bool:
+        return all(step.nonexpansive for step in self.parts)
+
     def inverse(self, u: Tensor, dt: Tensor) -> Tensor:
         if not self.reversible:
             return super().inverse(u, dt)

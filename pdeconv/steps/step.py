@@ -60,6 +60,11 @@ class Step(nn.Module, ABC):
         """The scheme in one line, for example ``Heun(Diffusion)``."""
 
     @property
+    def nonexpansive(self) -> bool:
+        """Whether a step within ``guaranteed_limit`` brings no two states further apart, in the ℓ2 norm."""
+        return False
+
+    @property
     def radius(self) -> float:
         """Cells to either side, along each axis, whose values the state after a step depends on; inf if not known."""
         return math.inf

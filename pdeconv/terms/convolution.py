@@ -74,6 +74,8 @@ class SymmetricConvolution(Filters, Term):
         if isinstance(self.influence, Influence):
             self.ceiling, self.keeps = self.squared_norm * self.influence.ceiling / 2, frozenset({ENERGY})
             self.symmetric = True
+            # Kᵀφ(Ku) is the gradient of a convex function if φ rises, and its curvature at most 2·ceiling.
+            self.nonexpansive = self.influence.monotone and self.influence.lipschitz <= self.influence.ceiling
             self.radius = self.influence.radius + self.widest
 
     def forward(self, u: Tensor) -> Operator:

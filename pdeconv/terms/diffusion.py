@@ -15,7 +15,7 @@ from pdeconv.discretisation import Discretisation, SecondOrder
 from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
 from pdeconv.grid import Grid, checked_grid
 from pdeconv.modes import each_axis_pays, map_each_axis, map_modes
-from pdeconv.operator import Keeps, Operator, SpectralOperator, largest, per_sample
+from pdeconv.operator import ENERGY, Keeps, Operator, SpectralOperator, largest, per_sample
 from pdeconv.stencil import divergence, extend, face_mean, gradient, lower_faces, upper_faces
 from pdeconv.terms.term import Term
 from pdeconv.tridiagonal import line_solve
@@ -70,6 +70,7 @@ class Diffusion(Term):
     def _place(self, grid: Grid) -> None:
         self.grid, self.keeps = grid, self.discretisation.keeps(grid)
         self.symmetric = grid.boundary != "reflect"  # there it is in the weights of the cells only
+        self.nonexpansive = ENERGY in self.keeps and not self.diffusivity.depends_on_state
         self.ceiling = self.diffusivity.ceiling * self.discretisation.rate(grid)
         self.radius = self.diffusivity.radius + self.discretisation.radius
 

@@ -39,6 +39,8 @@ class Term(nn.Module, ABC):
             with no positive eigenvalue: then ``Leapfrog`` is proven for dt ≤ 2/frequency.
         solvable: Whether ``solution`` is known: the state-dependent equation solved exactly, for any dt.
         symmetric: Whether the frozen operator is symmetric whatever the state and the weights, ⟨v, Aw⟩ = ⟨Av, w⟩.
+        nonexpansive: Whether forward Euler with dt ≤ 1/ceiling brings no two states further apart in the ℓ2 norm,
+            whatever the weights; more than to keep the energy, but for linear terms.
         radius: Cells to either side, along each axis, whose values A(u)u at a cell depends on; inf, the default, if it
             is not known, or where in the image the cell lies matters too. ``evolve_in_tiles`` needs it.
 
@@ -62,6 +64,7 @@ class Term(nn.Module, ABC):
     oscillates: bool = False
     solvable: bool = False
     symmetric: bool = False
+    nonexpansive: bool = False
     radius: float = math.inf
     _version = 1
 
@@ -147,6 +150,7 @@ class SumTerm(Term):
         self.ceiling = sum(part.ceiling for part in flat)
         self.growth = sum(part.growth for part in flat)
         self.symmetric = all(part.symmetric for part in flat)
+        self.nonexpansive = all(part.nonexpansive for part in flat)
         self.radius = max((part.radius for part in flat), default=0)
         keeps = flat[0].keeps
         for part in flat[1:]:
