@@ -48,6 +48,7 @@ from pdeconv.training.run_folder import (
     require_unfinished,
 )
 from pdeconv.training.sampling import Batches
+from pdeconv.training.sharpness import SharpnessProbe
 from pdeconv.training.state import Position, TrainingState
 from pdeconv.training.tasks import create_task
 
@@ -94,6 +95,7 @@ def train(config: TrainConfig) -> int:
     average = WeightAverage(model, config.ema) if config.ema is not None else None
     averaged = average.applied if average is not None else nullcontext
     statistics = NormStatistics(task, network, data.train, batches, accelerator, config.batch_size)
+    probe = SharpnessProbe(config, task, network, accelerator)
     guard = FiniteGuard(optimizer.optimizer, device)
     if config.levels.share:
         forget(optimizer.optimizer)  # so that weights without a gradient on a coarse level have a state too
@@ -123,19 +125,18 @@ def train(config: TrainConfig) -> int:
         save()  # what the first evaluation, or a loss that is not finite, goes back to
 
     display = Display(total, position.step, visible=main)
-    for warning in warnings:
-        display.say(f"warning: {warning}")
-    display.say(f"{config.model.name}, {sum(weight.numel() for weight in network.parameters()):,} parameters")
-    display.say(f"{config.data.name}, {len(data.train)} samples an epoch, {len(data.test)} test images")
-    display.say(f"{config.epochs} epochs of {batches.per_epoch} steps on {processes} x {device.type}, into {folder}")
-    for note in notes:
-        display.say(note)
-    if checkpoint is not None:
-        display.say(f"resumed at step {position.step} of {total}")
+    display.say(
+        *(f"warning: {warning}" for warning in warnings),
+        f"{config.model.name}, {sum(weight.numel() for weight in network.parameters()):,} parameters",
+        f"{config.data.name}, {len(data.train)} samples an epoch, {len(data.test)} test images",
+        f"{config.epochs} epochs of {batches.per_epoch} steps on {processes} x {device.type}, into {folder}",
+        *notes,
+        *([] if checkpoint is None else [f"resumed at step {position.step} of {total}"]),
+    )
 
     # ---- The loop. The device is waited for only every log_every steps, and before evaluating and saving.
     with noted_interrupts() as interrupt:
-        looked, stopped_by = position.step, 0
+        looked, stopped_by, clip = position.step, 0, config.optimizer.clip_norm
         for epoch in range(position.epochs, config.epochs):
             with averaged():
                 levels.enter(epoch, position.step, statistics)
@@ -153,9 +154,7 @@ def train(config: TrainConfig) -> int:
                 seed = batches.loss_seed(position.step)
                 loss = task.loss(phase.part_of(model), inputs, targets, seed=seed, first=batches.first)
                 accelerator.backward(loss)
-                norm = None
-                if config.optimizer.clip_norm is not None:
-                    norm = accelerator.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
+                norm = None if clip is None else accelerator.clip_grad_norm_(model.parameters(), clip)
                 guard.watch(loss, norm if config.precision != "fp16" else None)  # fp16's scaled gradients may overflow
                 optimizer.step()
                 optimizer.zero_grad()
@@ -180,8 +179,8 @@ def train(config: TrainConfig) -> int:
                 now = time.perf_counter()
                 position.seconds, tick = position.seconds + now - tick, now
                 speed = batch * config.batch_size / position.seconds
-                shown |= {"loss": f"{position.loss_sum.item() / batch:.4f}", "lr": f"{rate:.1e}"}
-                shown |= {"images/s": f"{speed:.0f}"}
+                mean = position.loss_sum.item() / batch
+                shown |= {"loss": f"{mean:.4f}", "lr": f"{rate:.1e}", "images/s": f"{speed:.0f}"}
                 shown |= {"stage": str(phase.stages or "all")} if config.optimizer.greedy else {}
                 if position.best is not None:
                     shown |= {f"best {task.headline}": f"{position.best:.4g}"}
@@ -199,6 +198,7 @@ def train(config: TrainConfig) -> int:
             lines = {"train": {"loss": mean, "lr": plan.rate(position.step - 1)}}
             speed = batches.per_epoch * config.batch_size / position.seconds
             lines["train"] |= {"images_per_s": speed, "seconds": position.seconds} | levels.mark(epoch)
+            lines |= probe.measured(epoch, train_set, plan.rate(position.step - 1))
             if config.evaluates(epoch):
                 try:
                     at_once = interrupt.acting_at_once() if processes == 1 else nullcontext()

@@ -280,6 +280,8 @@ class TrainConfig:
     """auto: continue from the newest checkpoint of the run, if it has one; or the folder of a checkpoint"""
     evaluate_every: int = 1
     """epochs between evaluations; the last epoch is always evaluated"""
+    sharpness_every: int | None = None
+    """epochs between measurements of how sharp the loss is, beside what the learning rate can bear; left out: none"""
     checkpoint_every: int | None = None
     """optimizer steps between checkpoints, besides the one at the end of each epoch"""
     log_every: int = 20
@@ -294,8 +296,9 @@ class TrainConfig:
         _require("ema", self.ema, self.ema is None or 0 < self.ema < 1, "between 0 and 1")
         for name in ("epochs", "batch_size", "evaluate_every", "log_every"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        every = self.checkpoint_every
-        _require("checkpoint_every", every, every is None or every >= 1, "1 or more")
+        for name in ("checkpoint_every", "sharpness_every"):
+            every = getattr(self, name)
+            _require(name, every, every is None or every >= 1, "1 or more")
         _require("seed", self.seed, 0 <= self.seed < 2**32, "a whole number from 0 to 2**32 - 1")
         ends = self.levels.ends(self.epochs)
         enough = all(start < end for start, end in pairwise([0, *ends]))

@@ -35,7 +35,7 @@ def finish_run(
         model: the model as it was trained, wrapped for several processes.
         network: what is evaluated of it: the same without the wrapper where that is possible.
     """
-    from pdeconv.viz import curves_figure  # matplotlib is not needed before
+    from pdeconv.viz import curves_figure, sharpness_figure  # matplotlib is not needed before
 
     folder = Path(config.run)
     best_step = position.step if position.best_step is None else position.best_step
@@ -69,6 +69,9 @@ def finish_run(
         display.show(report)
     display.say("to open:")
     best = folder / "checkpoints" / "best"
+    if any(record["kind"] == "sharpness" for record in records):
+        sharpness_figure(records).savefig(folder / "sharpness.png")
+        pictures.append(folder / "sharpness.png")
     files = [*pictures, folder / "curves.png", folder / "metrics.jsonl", folder / "config.yaml"]
     for path in [*files, best if best.exists() else step_folder(folder / "checkpoints", best_step)]:
         display.say(f"  {path}")

@@ -41,9 +41,10 @@ class Display:
             self._shown = time.monotonic()
             self.say(f"{text} · step {step}/{self._total} · {self._left(step)} left")
 
-    def say(self, text: str) -> None:
-        """Print one line."""
-        self._console.print(text, markup=False)
+    def say(self, *texts: str) -> None:
+        """Print lines."""
+        for text in texts:
+            self._console.print(text, markup=False)
 
     def show(self, content: RenderableType) -> None:
         """Print a table."""

@@ -18,6 +18,7 @@ FREE_ON_RESUME = {
     "resume",
     "evaluate_every",
     "checkpoint_every",
+    "sharpness_every",
     "log_every",
     "tensorboard",
     "keep_freed_memory",

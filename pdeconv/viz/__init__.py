@@ -13,6 +13,7 @@ from pdeconv.viz.evolution import evolution_figure
 from pdeconv.viz.fields import diffusivity_figure, flux_figure, tensor_figure, velocity_figure
 from pdeconv.viz.functionals import functionals_figure
 from pdeconv.viz.laws import influence_figure, reaction_figure
+from pdeconv.viz.sharpness import sharpness_figure
 from pdeconv.viz.structure import courant_figure, decomposition_figure, kernel_figure
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "influence_figure",
     "kernel_figure",
     "reaction_figure",
+    "sharpness_figure",
     "tensor_figure",
     "velocity_figure",
 ]
