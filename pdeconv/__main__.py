@@ -7,7 +7,13 @@ from importlib import import_module
 
 import pdeconv
 
-COMMANDS = {"denoise": "pdeconv.denoise_files", "classify": "pdeconv.classify_files"}
+COMMANDS = {
+    "denoise": "pdeconv.denoise_files",
+    "classify": "pdeconv.classify_files",
+    "explore": "pdeconv.explore_files",
+    "report": "pdeconv.report_files",
+    "decompose": "pdeconv.decompose_files",
+}
 """Name of a command, and the module whose ``main`` does it."""
 
 

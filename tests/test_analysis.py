@@ -52,6 +52,12 @@ def test_products_are_those_with_the_jacobian():
     assert torch.allclose(linear.transposed(w), torch.tensordot(w, jacobian, u.dim()))
 
 
+def test_a_layer_without_a_second_derivative_is_linearised_too():
+    u, v = torch.randn(5).double(), torch.randn(5).double()
+    slope = (torch.nn.functional.hardsigmoid(u + 1e-6 * v) - torch.nn.functional.hardsigmoid(u - 1e-6 * v)) / 2e-6
+    assert torch.allclose(Linearised(nn.Hardsigmoid(), u)(v), slope, atol=1e-6)
+
+
 @pytest.mark.parametrize("function", [lambda u: u, lambda u: 2 * u, torch.relu, torch.zeros_like])
 def test_products_with_maps_that_are_linear_or_constant(function):
     u = torch.tensor([-1.0, 2.0])

@@ -19,6 +19,7 @@ from pdeconv.analysis.energy import (
 from pdeconv.analysis.gradient_flow import GradientFlow, sharpness
 from pdeconv.analysis.krylov import dominant_eigenvalues, lanczos
 from pdeconv.analysis.linearise import Linearised
+from pdeconv.analysis.passage import Leg, follow
 from pdeconv.analysis.report import BlockStability, Report, report
 from pdeconv.analysis.stability import jacobian_norm, log_norm, spectral_radius
 from pdeconv.analysis.symbol import amplification, frequencies, kernel_symbol, term_symbol
@@ -33,6 +34,7 @@ __all__ = [
     "GradientFlow",
     "KernelParts",
     "LayerParts",
+    "Leg",
     "Linearised",
     "Report",
     "along",
@@ -46,6 +48,7 @@ __all__ = [
     "dominant_eigenvalues",
     "entropy",
     "find_equilibrium",
+    "follow",
     "frequencies",
     "highest",
     "jacobian_norm",

@@ -14,7 +14,7 @@ class Linearised:
     """J = ∂f/∂u at a state: ``linear(v)`` is J·v, ``linear.transposed(w)`` is Jᵀ·w.
 
     f is computed once. Both products are exact derivatives, by reverse mode: Jᵀw is linear in w, and so its derivative
-    with respect to w along v is J·v.
+    with respect to w along v is J·v. Where a layer cannot be differentiated twice, J·v is by forward mode.
 
     Args:
         function: f, a map of tensors; a module is to be in evaluation.
@@ -39,6 +39,7 @@ class Linearised:
             raise PDEConvError(
                 f"Linearised needs a state in a floating type, but got {state.dtype}; give state.float()."
             )
+        self._function = function
         with torch.enable_grad():
             self._state = state.detach().requires_grad_()
             value = function(self._state)
@@ -52,7 +53,12 @@ class Linearised:
 
     def __call__(self, v: Tensor) -> Tensor:
         """J·v, of the shape of f(u)."""
-        return self._product(self._pulled, self._weights, v)
+        try:
+            return self._product(self._pulled, self._weights, v)
+        except RuntimeError as error:
+            if "not implemented" not in str(error):
+                raise
+            return torch.func.jvp(self._function, (self.state,), (v,))[1]  # some layers have no second derivative
 
     def transposed(self, w: Tensor) -> Tensor:
         """Jᵀ·w, of the shape of u."""

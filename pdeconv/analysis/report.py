@@ -19,6 +19,7 @@ from pdeconv.convert import replace_blocks
 from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
 from pdeconv.evolve import Evolve
 from pdeconv.lipschitz import lipschitz_bound
+from pdeconv.models.denoiser import Denoiser
 from pdeconv.operator import describe
 from pdeconv.residual_blocks import is_residual_block
 from pdeconv.terms import Residual, Term
@@ -106,7 +107,8 @@ class Report:
 def report(model: nn.Module, batch: Tensor, iterations: int = 6) -> Report:
     """Look at each evolution of a network with a batch of its inputs: is it stable, why, and what to do.
 
-    A residual network of torchvision or timm is looked at as what it is: its blocks are Euler steps of dt = 1.
+    A denoiser of this library, which marches by itself, is one evolution. A residual network of torchvision or timm is
+    looked at as what it is: its blocks are Euler steps of dt = 1.
 
     Args:
         model: A network with an ``Evolve``, or with residual blocks of a known type; it is not changed.
@@ -126,19 +128,18 @@ def report(model: nn.Module, batch: Tensor, iterations: int = 6) -> Report:
     checked_type("report", batch, Tensor, "give a batch of inputs")
     if not batch.isfinite().all():
         raise PDEConvError("report needs a finite batch, but it holds NaN or infinity.")
-    network = model
-    if any(is_residual_block(part) for part in model.modules()):
-        network = replace_blocks(model, EulerBlocks()).model
-    evolutions = {name: part for name, part in network.named_modules() if isinstance(part, Evolve)}
-    evolutions = {name: part for name, part in evolutions.items() if not _is_inner(name, evolutions)}
-    if not evolutions:
-        raise PDEConvError(
-            f"report needs an Evolve or residual blocks of a known type, but {type(model).__name__} has none; "
-            "register_residual_block adds your own."
-        )
-    with _evaluating(network):
+    if isinstance(model, Denoiser):
+        with evaluating(model):
+            blocks = [_look_at_denoiser(model, batch, iterations)]
+        return _report(model, blocks)
+    network, evolutions = evolutions_of("report", model)
+    with evaluating(network):
         states = _states_before(network, evolutions, batch)
         blocks = [_look(name, evolutions[name], state, iterations) for name, state in states.items()]
+    return _report(model, blocks)
+
+
+def _report(model: nn.Module, blocks: list[BlockStability]) -> Report:
     try:
         kernels = decompose(model)
     except UnsupportedError:
@@ -146,12 +147,30 @@ def report(model: nn.Module, batch: Tensor, iterations: int = 6) -> Report:
     return Report(type(model).__name__, sum(weight.numel() for weight in model.parameters()), tuple(blocks), kernels)
 
 
+def evolutions_of(owner: str, model: nn.Module) -> tuple[nn.Module, dict[str, Evolve]]:
+    """The model, or a copy whose residual blocks are Euler steps, and its outermost evolutions by name.
+
+    Raises ``PDEConvError`` if there is none.
+    """
+    network = model
+    if any(is_residual_block(part) for part in model.modules()):
+        network = replace_blocks(model, EulerBlocks()).model
+    found = {name: part for name, part in network.named_modules() if isinstance(part, Evolve)}
+    if not found:
+        raise PDEConvError(
+            f"{owner} needs an Evolve or residual blocks of a known type, but {type(model).__name__} has none; "
+            "register_residual_block adds your own."
+        )
+    return network, {name: part for name, part in found.items() if not _is_inner(name, found)}
+
+
 def _is_inner(name: str, others: dict[str, Evolve]) -> bool:
     return any(other != name and (other == "" or name.startswith(f"{other}.")) for other in others)
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation, and then again in the modes in which its modules were."""
     training = {part: part.training for part in network.modules()}
     network.eval()
     try:
@@ -208,6 +227,37 @@ def _look(name: str, evolve: Evolve, u: Tensor, iterations: int) -> BlockStabili
         verdict=verdict,
         reason=reason,
         remedy=remedy,
+    )
+
+
+def _look_at_denoiser(model: Denoiser, noisy: Tensor, iterations: int) -> BlockStability:
+    """Its whole evolution, which it marches by itself, from the noisy image to the last."""
+    with torch.no_grad():
+        trajectory = model.trajectory(noisy)
+        after = model(noisy)
+    finite, proven = bool(after.isfinite().all()), model.courant <= 1 + 1e-6
+    verdict: Verdict = "unstable" if not finite else "stable" if proven and model.keeps else "unproven"
+    reasons = {
+        "unstable": "the image does not stay finite",
+        "stable": f"proven: each step is at most {model.courant:.3g} of its limit, whatever the weights",
+        "unproven": "nothing is proven of its steps",
+    }
+    equations = dict.fromkeys(term.equation for term in _terms(model))
+    return BlockStability(
+        name="(the model)",
+        equation="u_t = " + (" and ".join(equations) or "f(u)"),
+        scheme=type(model).__name__,
+        steps=len(trajectory.states) - 1,
+        dt=1.0,
+        limit=1 / model.courant if proven and model.courant > 0 else 0.0,
+        measured_limit=None,
+        courant=model.courant,
+        keeps=describe(model.keeps),
+        gain=jacobian_norm(model, noisy, iterations) if finite else math.inf,
+        growth=float(after.norm() / noisy.norm().clamp(min=1e-12)),
+        verdict=verdict,
+        reason=reasons[verdict],
+        remedy="" if verdict == "stable" else "give every coefficient a finite ceiling",
     )
 
 

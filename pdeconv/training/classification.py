@@ -86,6 +86,7 @@ class Classification(Task):
     def pictures(
         self, model: nn.Module, data: Data, metrics: MetricCollection, folder: Path, device: torch.device | str
     ) -> list[Path]:
+        from pdeconv.training.explored import explored
         from pdeconv.viz import confusion_figure, evolution_figure
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,6 +101,8 @@ class Classification(Task):
                 trajectory, picture=_visible(images[0]), title=f"Feature maps in time, for a test image of {name}"
             )
             figure.savefig(paths[1])
+            shown = images.to(device), _visible(images[0]), self.classes, f"A test image of {name}"
+            paths += explored(folder.parent / "explore.html", model, *shown)
         return paths
 
     def report(self, model: nn.Module, data: Data, device: torch.device | str) -> "Table | None":

@@ -120,6 +120,7 @@ class Denoising(Task):
     def pictures(
         self, model: nn.Module, data: Data, metrics: MetricCollection, folder: Path, device: torch.device | str
     ) -> list[Path]:
+        from pdeconv.training.explored import explored
         from pdeconv.viz import BeforeAfter, before_after_figure, evolution_figure
         from pdeconv.viz.comparison import busiest_square
 
@@ -148,6 +149,8 @@ class Denoising(Task):
                 columns=6,
                 title=f"{images[0].name.capitalize()}, from noisy to denoised",
             ).savefig(paths[1])
+            shown = part[None].to(device), part, None, f"{images[0].name.capitalize()}, denoised"
+            paths += explored(folder.parent / "explore.html", model, *shown)
         return paths
 
     @torch.no_grad()

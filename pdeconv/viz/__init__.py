@@ -10,6 +10,7 @@ from pdeconv.viz.comparison import BeforeAfter, before_after_figure
 from pdeconv.viz.confusion import confusion_figure
 from pdeconv.viz.curves import curves_figure
 from pdeconv.viz.evolution import evolution_figure
+from pdeconv.viz.explorer import explorer_page, write_explorer
 from pdeconv.viz.fields import diffusivity_figure, flux_figure, tensor_figure, velocity_figure
 from pdeconv.viz.functionals import functionals_figure
 from pdeconv.viz.laws import influence_figure, reaction_figure
@@ -27,6 +28,7 @@ __all__ = [
     "decomposition_figure",
     "diffusivity_figure",
     "evolution_figure",
+    "explorer_page",
     "flux_figure",
     "functionals_figure",
     "influence_figure",
@@ -35,4 +37,5 @@ __all__ = [
     "sharpness_figure",
     "tensor_figure",
     "velocity_figure",
+    "write_explorer",
 ]
