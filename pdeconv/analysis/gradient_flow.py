@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from pdeconv.analysis.krylov import lanczos
+from pdeconv.analysis.krylov import largest_eigenpair
 from pdeconv.errors import PDEConvError, checked_type
 from pdeconv.operator import Operator, operator
 from pdeconv.terms import Term
@@ -34,6 +34,18 @@ def sharpness(loss: Tensor, parameters: Iterable[Tensor], iterations: int = 15) 
         >>> round(sharpness((w * w * torch.tensor([1.0, 3.0])).sum(), [w]), 4)
         6.0
     """
+    return sharpest_direction(loss, parameters, iterations)[0]
+
+
+def sharpest_direction(
+    loss: Tensor, parameters: Iterable[Tensor], iterations: int, start: Tensor | None = None
+) -> tuple[float, Tensor | None]:
+    """The sharpness as of :func:`sharpness`, and its direction (P,) in the parameters that the loss depends on.
+
+    Args:
+        loss, parameters, iterations: As there.
+        start: The direction found a little earlier, from which a few iterations do; None to begin at random.
+    """
     checked_type("sharpness", loss, Tensor, "give a loss")
     weights = [weight for weight in parameters if weight.requires_grad]
     if loss.numel() != 1 or not loss.isfinite():
@@ -43,7 +55,7 @@ def sharpness(loss: Tensor, parameters: Iterable[Tensor], iterations: int = 15) 
     gradients = torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
     used = [(weight, g) for weight, g in zip(weights, gradients, strict=True) if g is not None and g.requires_grad]
     if not used:
-        return 0.0  # the loss is linear in the weights
+        return 0.0, None  # the loss is linear in the weights
     weights, gradients = [weight for weight, _ in used], [g for _, g in used]
 
     def product(vector: Tensor) -> Tensor:
@@ -54,8 +66,10 @@ def sharpness(loss: Tensor, parameters: Iterable[Tensor], iterations: int = 15) 
             [(torch.zeros_like(w) if h is None else h).flatten() for w, h in zip(weights, found, strict=True)]
         )
 
-    start = torch.randn(sum(weight.numel() for weight in weights), dtype=weights[0].dtype, device=weights[0].device)
-    return float(lanczos(product, start, iterations)[-1])
+    count = sum(weight.numel() for weight in weights)
+    if start is None or start.shape != (count,):
+        start = torch.randn(count, dtype=weights[0].dtype, device=weights[0].device)
+    return largest_eigenpair(product, start, iterations)
 
 
 class GradientFlow(Term):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from accelerate.utils import DistributedType
-from torch import nn
+from torch import Tensor, nn
 
-from pdeconv.analysis.gradient_flow import sharpness
+from pdeconv.analysis.gradient_flow import sharpest_direction
 from pdeconv.errors import PDEConvError
 from pdeconv.training.config import TrainConfig
 from pdeconv.training.data import Source
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
     from pdeconv.training.tasks import Task
 
-SAMPLES, PRODUCTS = 64, 10
+SAMPLES, FIRST_PRODUCTS, PRODUCTS = 64, 10, 4
 
 
 class SharpnessProbe:
     """Measures the largest eigenvalue of the Hessian of the training loss at the end of epochs.
 
     Of a copy of the network as it trains, with its own weights rather than their average, always on the same samples.
-    What it costs is about 30 gradients of a batch of 64. Gradient descent is stable where lr·sharpness ≤ 2; momentum β
-    can bear 1 + β times as much, and methods that scale each weight by itself, such as AdamW, have another measure.
+    What it costs is about 15 gradients of a batch of 64, as each measurement begins with the direction of the one
+    before. Gradient descent is stable where lr·sharpness ≤ 2; momentum β can bear 1 + β times as much, and methods that
+    scale each weight by itself, such as AdamW, have another measure.
 
     Args:
         config: of the run; ``sharpness_every`` says after which epochs.
@@ -46,6 +47,7 @@ class SharpnessProbe:
 
     def __init__(self, config: TrainConfig, task: Task, network: nn.Module, accelerator: Accelerator) -> None:
         self._every, self._task, self._network = config.sharpness_every, task, network
+        self._direction: Tensor | None = None
         self._device, self._measures = accelerator.device, accelerator.is_main_process
         if self._every is not None and accelerator.distributed_type == DistributedType.FSDP:
             raise PDEConvError("sharpness_every: expected none under FSDP, which has no weights in one place")
@@ -60,7 +62,11 @@ class SharpnessProbe:
         inputs, targets = source.batch(indices, 0)
         with torch.enable_grad(), torch.autocast(self._device.type, enabled=False):
             loss = self._task.loss(network, inputs.to(self._device), targets.to(self._device), seed=0)
-            value = sharpness(loss, network.parameters(), PRODUCTS) if loss.isfinite() else float("nan")
+            value = float("nan")
+            if loss.isfinite():
+                products = FIRST_PRODUCTS if self._direction is None else PRODUCTS
+                weights = network.parameters()
+                value, self._direction = sharpest_direction(loss, weights, products, self._direction)
         set_random_state(random, self._device)  # training goes on as if nobody had looked
         seconds = time.perf_counter() - start
         return {"sharpness": {"sharpness": value, "limit": 2 / rate if rate > 0 else float("inf"), "seconds": seconds}}
