@@ -3,6 +3,7 @@
 from pdeconv.adaptive import Adaptive
 from pdeconv.advection_scheme import TVD, AdvectionScheme, Central, Upwind
 from pdeconv.allocator import keep_freed_memory
+from pdeconv.analysis.report import Report, report
 from pdeconv.block_rules import BlockRule, CondensedBlocks, EulerBlocks, StabilisedBlocks
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
 from pdeconv.classifying import classify
@@ -225,6 +226,7 @@ __all__ = [
     "RationalInfluence",
     "ReLUInfluence",
     "Reaction",
+    "Report",
     "Residual",
     "ResidualParts",
     "SecondOrder",
@@ -284,5 +286,6 @@ __all__ = [
     "register_model",
     "register_residual_block",
     "replace_blocks",
+    "report",
     "shock_filter",
 ]
