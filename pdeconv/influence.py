@@ -23,14 +23,12 @@ class Influence(nn.Module, ABC):
     Attributes:
         ceiling: Upper bound of g, whatever the weights.
         lipschitz: Upper bound of |φ′|, where φ is pointwise; inf if unproven. Where g rises φ′ may exceed the ceiling.
-        monotone: Whether φ is pointwise and rises, whatever the weights.
         radius: Cells to either side that g at a cell depends on: 0 where φ is pointwise; inf, the default, if unknown.
     """
 
     ceiling: float
     radius: float = math.inf
     lipschitz: float = math.inf
-    monotone: bool = False
 
     @abstractmethod
     def forward(self, z: Tensor) -> Tensor:
@@ -50,7 +48,6 @@ class ReLUInfluence(Influence):
 
     ceiling = lipschitz = 1.0
     radius = 0
-    monotone = True
 
     def forward(self, z: Tensor) -> Tensor:
         return (z > 0).to(z.dtype)
@@ -66,7 +63,6 @@ class TanhInfluence(Influence):
 
     ceiling = lipschitz = 1.0
     radius = 0
-    monotone = True
 
     def forward(self, z: Tensor) -> Tensor:
         small = z.abs() < 1e-3

@@ -85,9 +85,11 @@ def _repeats_cells(conv: Any) -> bool:
 
 def _without_overlap(pool: Any) -> bool:
     """Whether each cell goes to one window at most, so that means and maxima over windows part no two states."""
-    sizes, strides = ((n,) if isinstance(n, int) else tuple(n) for n in (pool.kernel_size, pool.stride))
+    dims = int(type(pool).__name__[-2])
+    sizes, strides = ((n,) * dims if isinstance(n, int) else tuple(n) for n in (pool.kernel_size, pool.stride))
     apart = all(stride >= size for size, stride in zip(sizes, strides, strict=True))
-    return apart and getattr(pool, "dilation", 1) == 1 and getattr(pool, "divisor_override", None) is None
+    dilation, divisor = getattr(pool, "dilation", 1), getattr(pool, "divisor_override", None)
+    return apart and dilation in (1, (1,) * dims) and divisor is None
 
 
 def channel_scale(module: Any, weight_of: Callable[[nn.Module], Any]) -> Tensor | None:

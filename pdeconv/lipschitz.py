@@ -196,7 +196,8 @@ def evolution_bound(evolve: Evolve) -> float:
             return 1.0
         bound = lipschitz_bound(step.term.module) if type(step) is Euler and isinstance(step.term, Residual) else None
         if bound is not None:
-            return (1 + dt * bound) ** evolve.steps
+            growth = evolve.steps * math.log1p(dt * bound)
+            return math.exp(growth) if growth < 700 else math.inf
     raise UnsupportedError(
         f"No Lipschitz bound of {step.name} is known; explicit steps of diffusion with a given diffusivity, and of a "
         "SymmetricConvolution with a monotone influence, are nonexpansive within their limit."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,29 +90,36 @@ def _of_run(folder: Path, sigma: float) -> Subject:
 
 
 def _of_torchvision(name: str, weights: str | None) -> Subject:
+    import torchvision
     from torchvision.models import get_model, get_model_weights, list_models
 
-    if name not in list_models():
-        raise PDEConvError(f"network: torchvision has no model {name!r}; it has {', '.join(list_models()[:6])} …")
+    known = list_models(module=torchvision.models)  # those that classify images
+    if name not in known:
+        raise PDEConvError(f"network: torchvision has no classifier {name!r}; it has {', '.join(known[:6])} …")
     classes: tuple[str, ...] | None = None
+    title = f"torchvision {name}"
     if weights is None:
-        network = get_model(name)
+        network, title = get_model(name), f"{title}, random weights"
     elif Path(weights).exists():
-        state: dict[str, Any] = torch.load(weights, map_location="cpu", weights_only=True)
-        rows = [value for key, value in state.items() if key.endswith("weight") and value.dim() == 2]
         try:
+            state: dict[str, Any] = torch.load(weights, map_location="cpu", weights_only=True)
+            rows = [value for key, value in state.items() if key.endswith("weight") and value.dim() == 2]
             network = get_model(name, num_classes=len(rows[-1]) if rows else 1000)
             network.load_state_dict(state)
-        except (RuntimeError, AttributeError) as error:
-            raise PDEConvError(f"weights: {weights} does not fit {name}: {str(error).splitlines()[0]}") from error
+        except (RuntimeError, AttributeError, TypeError, OSError, pickle.UnpicklingError) as error:
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise PDEConvError(f"weights: {weights} holds no state dictionary of {name}: {said}") from error
     else:
         try:
             chosen: Any = get_model_weights(name)[weights]
         except KeyError as error:
             known = ", ".join(get_model_weights(name).__members__)
             raise PDEConvError(f"weights: no file {weights!r}, and {name} has none of that name; {known}") from error
-        network, classes = get_model(name, weights=chosen), tuple(chosen.meta["categories"])
-    return Subject(network.eval(), _for_classifier(224, IMAGENET, True), classes, f"torchvision {name}")
+        try:
+            network, classes = get_model(name, weights=chosen), tuple(chosen.meta["categories"])
+        except OSError as error:
+            raise PDEConvError(f"weights: {weights} of {name} could not be downloaded: {error}") from error
+    return Subject(network.eval(), _for_classifier(224, IMAGENET, True), classes, title)
 
 
 def _for_classifier(size: int, statistics: Any, margin: bool = False) -> Prepare:

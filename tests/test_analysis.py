@@ -116,6 +116,15 @@ def test_functionals_fall_or_rise_as_they_should():
     assert found.values.shape == (5, 2)
 
 
+def test_a_small_rise_is_seen_in_single_precision():
+    from pdeconv import Trajectory
+
+    states = tuple(torch.full((1, 1, 16, 16), value) for value in (1.0, 0.5, 0.5002))
+    found = descends(Trajectory(torch.arange(3.0), states), squared_norm)
+    assert found.rises == (2,) and found.largest_rise == pytest.approx(8e-4, rel=0.01)
+    assert descends(Trajectory(torch.arange(3.0), states), squared_norm, tolerance=1e-2)
+
+
 def test_entropy_of_a_flat_image_is_the_logarithm_of_its_size():
     assert torch.allclose(entropy(torch.ones(1, 1, 4, 4)), torch.tensor([math.log(16)]))
     assert entropy(torch.zeros(1, 1, 2, 2)).tolist() == [0.0]

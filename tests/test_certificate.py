@@ -13,6 +13,7 @@ from pdeconv import (
     CFL,
     RK4,
     SSPRK3,
+    Coefficient,
     Constant,
     Diffusion,
     Euler,
@@ -61,6 +62,44 @@ def test_a_nonexpansive_step_parts_no_two_states_at_its_limit(name, boundary, me
 def test_what_is_not_proven_is_not_called_nonexpansive(step):
     assert not step.nonexpansive
     assert lipschitz_bound(Evolve(step, 0.1, Fixed(1, unchecked=True))) is None
+
+
+class Stopping(Coefficient):
+    """κ(u), a user's own, which declares nothing but its ceiling."""
+
+    ceiling = 1.0
+
+    def forward(self, u, grid):
+        return 1 / (1 + u * u)
+
+
+def test_a_users_own_coefficient_may_depend_on_the_state():
+    assert not Diffusion(Stopping()).nonexpansive
+
+
+def test_pools_with_one_number_for_all_axes_or_one_for_each():
+    assert lipschitz_bound(nn.MaxPool2d(2, stride=(2, 2))) == lipschitz_bound(nn.AvgPool2d((2, 3), stride=3)) == 1
+    assert lipschitz_bound(nn.AvgPool2d((2, 3), stride=2)) is None
+
+
+def test_a_bound_that_overflows_is_infinite():
+    branch = nn.Conv2d(1, 1, 1, bias=False)
+    nn.init.constant_(branch.weight, 1e6)
+    assert lipschitz_bound(Evolve(Euler(Residual(branch)), 1e3, Fixed(500, unchecked=True))) == math.inf
+
+
+def test_the_radius_of_a_linear_network_is_the_distance_to_the_boundary():
+    """Of features that are the image: |(w₁ − w₂)·mean| / (‖w₁ − w₂‖/√N); a little further the class changes."""
+    net = create_model("parabolic_classifier", in_channels=2, num_classes=2, widths=(2,), depths=(0,))
+    net.stem = nn.Identity()
+    image = torch.rand(1, 2, 4, 5)
+    labels, radii = certified_radii(net.eval(), image)
+    apart = (net.head.weight[0] - net.head.weight[1]).detach()
+    logits = net(image)[0]
+    exact = (logits[0] - logits[1]).abs() / apart.norm() * math.sqrt(20)
+    assert torch.allclose(radii[0], exact, rtol=1e-4)
+    assert not attack_within(net, image, labels, 0.99 * radii).any()
+    assert attack_within(net, image, labels, 1.02 * radii, steps=200).all()
 
 
 def test_bounds_of_evolutions():

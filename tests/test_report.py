@@ -10,12 +10,15 @@ from torch import nn
 
 from pdeconv import (
     CFL,
+    Adaptive,
     Bistable,
+    BogackiShampine,
     Constant,
     Diffusion,
     Euler,
     Evolve,
     Fixed,
+    Heun,
     Measured,
     PDEConvError,
     PeronaMalik,
@@ -50,12 +53,39 @@ def test_a_step_that_is_safe_here_but_not_everywhere_is_unproven():
     """A flat state lets Perona and Malik's diffusivity at its ceiling; a steep one does not."""
     steep = 1000 * torch.rand(1, 1, 8, 8, dtype=torch.float64)
     (block,) = report(euler(Diffusion(PeronaMalik(1)), 1.0, Fixed(2, unchecked=True)), steep).blocks
-    assert block.verdict == "unproven" and "not at all" in block.reason
+    assert block.verdict == "unproven" and "not of every state" in block.reason
 
 
 def test_a_control_that_looks_at_the_state_is_stable():
     (block,) = report(euler(Diffusion(PeronaMalik(2)), 1.0, Measured()), state()).blocks
     assert block.verdict == "stable" and block.dt is block.steps is None
+
+
+@pytest.mark.parametrize(("step", "control"), [(Heun, Measured()), (BogackiShampine, Adaptive())])
+def test_a_control_that_proves_nothing_is_unproven(step, control):
+    """A limit measured at a state covers one stage of Euler; an error control knows no limit."""
+    (block,) = report(Evolve(step(Diffusion(PeronaMalik(2))).double(), 1.0, control), state()).blocks
+    assert block.verdict == "unproven" and "chooses dt" in block.reason
+
+
+def test_a_network_that_calls_no_evolution_is_not_called_stable():
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.evolve = euler(Diffusion(Constant(1.0)))
+
+        def forward(self, u):
+            return u
+
+    with pytest.raises(PDEConvError, match="calls none"):
+        report(Idle(), state())
+
+
+def test_a_diverged_network_is_reported_all_the_same():
+    net = create_model("adr_classifier", widths=(4,), depths=(1,))
+    with torch.no_grad():
+        net.stem[0].weight.fill_(math.nan)
+    assert report(net, torch.rand(1, 3, 8, 8)).verdict == "unstable"
 
 
 def test_a_state_that_blows_up_is_unstable():

@@ -90,6 +90,7 @@ def features_bound(classifier: Classifier) -> float:
     return total
 
 
+@torch.enable_grad()
 def attack_within(
     network: Callable[[Tensor], Tensor],
     images: Tensor,
@@ -101,7 +102,7 @@ def attack_within(
     """Look for images within ℓ2 radii to which a network gives another class: projected gradient descent.
 
     Each step goes a quarter of the radius up the gradient of the margin of the best other class, and back into the
-    ball; the first start of each image is a random point in its ball.
+    ball; each start is a random point on the sphere around it.
 
     Args:
         network: (B, C, H, W) → logits.
@@ -129,6 +130,8 @@ def attack_within(
     broken = torch.zeros_like(labels, dtype=torch.bool)
     size = (-1, *(1,) * (images.dim() - 1))
     radius = radii.reshape(size)
+    if not radii.isfinite().all():
+        raise PDEConvError("attack_within needs finite radii; an infinite one says that there is no other class.")
     for _ in range(checked_count("attack_within", "restarts", restarts)):
         change = _into_ball(torch.randn_like(images), radius)
         for step in range(steps + 1):

@@ -44,13 +44,15 @@ class KernelParts:
 
     @property
     def sharpens(self) -> Tensor:
-        """(F, C), whether the diffusion has the other sign than the reaction: its trace works against blur."""
+        """(F, C), whether the diffusion has the other sign than the reaction, and so works against blur."""
         dims = self.moments.dim() - 2
         second = [tuple(2 * (axis == other) for other in range(dims)) for axis in range(dims)]
         taps = self.moments.shape[2:]
         traces = [self.moments[(..., *alpha)] for axis, alpha in enumerate(second) if taps[axis] > 2]
         trace = torch.stack(traces).sum(0) if traces else torch.zeros_like(self.moments[(..., *(0,) * dims)])
-        return trace * self.moments[(..., *(0,) * dims)] < 0
+        mean = self.moments[(..., *(0,) * dims)]
+        weight = self.total.abs().sum(tuple(range(2, 2 + dims)))
+        return (trace * mean < 0) & (mean.abs() > 1e-6 * weight)  # a kernel of mean 0 does neither
 
 
 def decompose_kernel(kernel: Tensor, spacings: Sequence[float] | None = None) -> KernelParts:
@@ -85,7 +87,7 @@ def decompose_kernel(kernel: Tensor, spacings: Sequence[float] | None = None) ->
     dims = kernel.dim() - 2
     spacings = (1.0,) * dims if spacings is None else tuple(spacings)
     pads = [pad for width in reversed(kernel.shape[2:]) for pad in (0, 1 - width % 2)]
-    moments = moments_of_kernel(F.pad(kernel.detach().double().cpu(), pads), spacings)
+    moments = moments_of_kernel(F.pad(kernel.detach().cpu().double(), pads), spacings)
     orders = torch.stack(torch.meshgrid(*map(torch.arange, moments.shape[2:]), indexing="ij")).sum(0)
     chosen = [orders == order for order in range(3)] + [orders > 2]
     reaction, advection, diffusion, higher = (kernel_from_moments(moments * some, spacings) for some in chosen)

@@ -206,7 +206,7 @@ def _eigenvalues(product: Product, state: Tensor) -> Tensor:
     if n <= DENSE:
         basis = torch.eye(n, dtype=state.dtype, device=state.device)
         columns = [product(vector.reshape(state.shape)).flatten() for vector in basis]
-        values = torch.linalg.eigvals(torch.stack(columns, 1).double().cpu())
+        values = torch.linalg.eigvals(torch.stack(columns, 1).cpu().double())
     else:
         from scipy.sparse.linalg import eigs
 
@@ -226,6 +226,6 @@ def as_scipy(product: Product, state: Tensor) -> Any:
 
     def of_array(vector: np.ndarray) -> np.ndarray:
         v = torch.from_numpy(np.array(vector, dtype=np.float64)).to(state).reshape(state.shape)
-        return product(v).double().cpu().flatten().numpy()
+        return product(v).cpu().double().flatten().numpy()
 
     return LinearOperator((state.numel(),) * 2, matvec=of_array, dtype=np.float64)  # pyright: ignore

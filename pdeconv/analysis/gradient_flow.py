@@ -67,9 +67,11 @@ def sharpest_direction(
         )
 
     count = sum(weight.numel() for weight in weights)
-    if start is None or start.shape != (count,):
-        start = torch.randn(count, dtype=weights[0].dtype, device=weights[0].device)
-    return largest_eigenpair(product, start, iterations)
+    random = torch.randn(count, dtype=weights[0].dtype, device=weights[0].device)
+    if start is not None and start.shape == (count,):
+        # With something of all directions, or one that has become sharper would not be seen.
+        random = start / start.norm() + 0.1 * random / random.norm()
+    return largest_eigenpair(product, random, iterations)
 
 
 class GradientFlow(Term):

@@ -35,7 +35,7 @@ def lanczos(product: Product, start: Tensor, iterations: int) -> Tensor:
         tensor([1., 2., 5.])
     """
     matrix, _ = _projected(product, start, iterations)
-    return torch.linalg.eigvalsh(matrix)
+    return torch.linalg.eigvalsh(matrix.cpu().double()).to(start.dtype)
 
 
 def largest_eigenpair(product: Product, start: Tensor, iterations: int) -> tuple[float, Tensor]:
@@ -50,8 +50,8 @@ def largest_eigenpair(product: Product, start: Tensor, iterations: int) -> tuple
         (5.0, tensor([0., 0., 1.]))
     """
     matrix, basis = _projected(product, start, iterations)
-    values, vectors = torch.linalg.eigh(matrix)
-    return float(values[-1]), (vectors[:, -1] @ torch.stack(basis)).reshape(start.shape)
+    values, vectors = torch.linalg.eigh(matrix.cpu().double())
+    return float(values[-1]), (vectors[:, -1].to(start) @ torch.stack(basis)).reshape(start.shape)
 
 
 def _projected(product: Product, start: Tensor, iterations: int) -> tuple[Tensor, list[Tensor]]:
@@ -60,6 +60,8 @@ def _projected(product: Product, start: Tensor, iterations: int) -> tuple[Tensor
     basis, diagonal, beside = [_unit("lanczos", start).flatten()], [], []
     while True:
         image = product(basis[-1].reshape(start.shape)).flatten()
+        if not image.isfinite().all():
+            raise PDEConvError("lanczos needs finite products, but one holds NaN or infinity.")
         size = image.norm()
         diagonal.append(torch.dot(basis[-1], image))
         if len(basis) == iterations:
@@ -104,18 +106,18 @@ def dominant_eigenvalues(
         tensor([2., 2.])
     """
     count = min(checked_count("dominant_eigenvalues", "count", count), start.numel())
-    vectors = torch.linalg.qr(torch.randn(start.numel(), count, dtype=start.dtype, device=start.device)).Q
+    vectors = torch.linalg.qr(torch.randn(start.numel(), count, dtype=start.dtype)).Q.to(start.device)
     before, settled = None, 0
     values = torch.zeros(count)
     for _ in range(checked_count("dominant_eigenvalues", "iterations", iterations)):
         images = torch.stack([product(v.reshape(start.shape)).flatten() for v in vectors.T], 1)
-        values = torch.linalg.eigvals(vectors.T @ images)
+        values = torch.linalg.eigvals((vectors.T @ images).cpu())
         largest = float(values.abs().max())
         settled = settled + 1 if before is not None and abs(largest - before) <= tolerance * largest else 0
         if settled == 3 or largest == 0.0:
             break
         before = largest
-        vectors = torch.linalg.qr(images).Q
+        vectors = torch.linalg.qr(images.cpu()).Q.to(start)
     return values[values.abs().argsort(descending=True)]
 
 

@@ -91,7 +91,7 @@ def _entered(network: nn.Module, evolutions: list[Evolve], example: Tensor) -> l
 
     def note(evolve: nn.Module, given: tuple[Tensor, ...]) -> None:
         if isinstance(evolve, Evolve) and all(evolve is not other for other, _ in found):
-            found.append((evolve, given[0]))
+            found.append((evolve, given[0].detach().clone()))  # what follows may act in place
 
     hooks = [evolve.register_forward_pre_hook(note) for evolve in evolutions]
     try:
@@ -99,6 +99,8 @@ def _entered(network: nn.Module, evolutions: list[Evolve], example: Tensor) -> l
     finally:
         for hook in hooks:
             hook.remove()
+    if not found:
+        raise PDEConvError(f"follow needs evolutions that act, but {type(network).__name__} calls none of its own.")
     return found
 
 
@@ -128,7 +130,7 @@ def _leg(network: nn.Module, name: str, evolve: Evolve, u: Tensor, example: Tens
 
 @contextmanager
 def _ending_at(evolve: Evolve, state: Tensor) -> Iterator[None]:
-    hook = evolve.register_forward_hook(lambda *_: state)
+    hook = evolve.register_forward_hook(lambda *_: state.clone())  # what follows may act in place
     try:
         yield
     finally:

@@ -15,13 +15,16 @@ from torch import Tensor, nn
 from pdeconv.analysis.decomposition import SHARES, Decomposition, decompose
 from pdeconv.analysis.stability import jacobian_norm
 from pdeconv.block_rules import EulerBlocks
+from pdeconv.control import Clamp, Measured
 from pdeconv.convert import replace_blocks
-from pdeconv.errors import PDEConvError, UnsupportedError, checked_type
+from pdeconv.errors import PDEConvError, checked_type
 from pdeconv.evolve import Evolve
+from pdeconv.layer_bounds import is_norm
 from pdeconv.lipschitz import lipschitz_bound
 from pdeconv.models.denoiser import Denoiser
 from pdeconv.operator import describe
 from pdeconv.residual_blocks import is_residual_block
+from pdeconv.steps import Euler
 from pdeconv.terms import Residual, Term
 
 Verdict = Literal["stable", "unproven", "unstable"]
@@ -45,7 +48,8 @@ class BlockStability:
         courant: dt·rate from the ceilings; of an unproven residual branch dt·L with the bound L of its Lipschitz
             constant in evaluation; None if there is neither.
         keeps: What no step lets grow, in words.
-        gain: ‖∂u(T)/∂u(0)‖ there: how far the whole evolution can magnify a small perturbation.
+        gain: ‖∂u(T)/∂u(0)‖ there: how far the whole evolution magnifies a small perturbation,
+            measured from below.
         growth: ‖u(T)‖ / ‖u(0)‖ there.
         verdict: Proven ``"stable"``, ``"unproven"``, or ``"unstable"``.
         reason: Of the verdict.
@@ -142,7 +146,7 @@ def report(model: nn.Module, batch: Tensor, iterations: int = 6) -> Report:
 def _report(model: nn.Module, blocks: list[BlockStability]) -> Report:
     try:
         kernels = decompose(model)
-    except UnsupportedError:
+    except PDEConvError:  # no convolution, or weights that are not finite
         kernels = None
     return Report(type(model).__name__, sum(weight.numel() for weight in model.parameters()), tuple(blocks), kernels)
 
@@ -181,11 +185,11 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _states_before(network: nn.Module, evolutions: dict[str, Evolve], batch: Tensor) -> dict[str, Tensor]:
-    """What reaches each evolution; the last time, if it is called several times."""
+    """What reaches each evolution; the first time, if it is called several times."""
     states: dict[str, Tensor] = {}
 
     def note(name: str, _: nn.Module, given: tuple[Tensor, ...]) -> None:
-        states[name] = given[0].detach()
+        states.setdefault(name, given[0].detach().clone())  # what follows may act in place
 
     hooks = [evolve.register_forward_pre_hook(partial(note, name)) for name, evolve in evolutions.items()]
     try:
@@ -194,6 +198,8 @@ def _states_before(network: nn.Module, evolutions: dict[str, Evolve], batch: Ten
     finally:
         for hook in hooks:
             hook.remove()
+    if not states:
+        raise PDEConvError(f"report needs evolutions that act, but {type(network).__name__} calls none of its own.")
     return states
 
 
@@ -204,7 +210,7 @@ def _look(name: str, evolve: Evolve, u: Tensor, iterations: int) -> BlockStabili
     with torch.no_grad():
         after = evolve(u)
         measured = float(step.limit(u).min()) if step.keeps else None
-    growth = float(after.norm() / u.norm().clamp(min=1e-12))
+    growth = _growth(u, after)
     finite = bool(after.isfinite().all())
     gain = jacobian_norm(evolve, u, iterations) if finite else math.inf
     courant = None if dt is None else step.courant(dt)
@@ -249,16 +255,24 @@ def _look_at_denoiser(model: Denoiser, noisy: Tensor, iterations: int) -> BlockS
         scheme=type(model).__name__,
         steps=len(trajectory.states) - 1,
         dt=1.0,
-        limit=1 / model.courant if proven and model.courant > 0 else 0.0,
+        limit=0.0 if not proven else 1 / model.courant if model.courant > 0 else math.inf,
         measured_limit=None,
         courant=model.courant,
         keeps=describe(model.keeps),
         gain=jacobian_norm(model, noisy, iterations) if finite else math.inf,
-        growth=float(after.norm() / noisy.norm().clamp(min=1e-12)),
+        growth=_growth(noisy, after),
         verdict=verdict,
         reason=reasons[verdict],
         remedy="" if verdict == "stable" else "give every coefficient a finite ceiling",
     )
+
+
+def _growth(before: Tensor, after: Tensor) -> float:
+    """The largest ‖u(T)‖ / ‖u(0)‖ of the samples; of one that begins at rest, against a state of ones."""
+    sizes = before.flatten(1).norm(dim=1)
+    at_rest = sizes == 0
+    sizes = torch.where(at_rest, torch.full_like(sizes, before[0].numel() ** 0.5), sizes)
+    return float((after.flatten(1).norm(dim=1) / sizes).max())
 
 
 def _judge(
@@ -266,26 +280,39 @@ def _judge(
 ) -> tuple[Verdict, str, str]:
     """The verdict, why, and what to do."""
     step = evolve.step
+    seen = f"a perturbation of these states grew {gain:.3g} times, in the worst direction found"
     if not finite:
         return "unstable", "the state does not stay finite", "take more steps, or a shorter duration"
-    if step.keeps and dt is None:
-        return "stable", f"{evolve.control} chooses dt within the limit of each state", ""
-    if step.keeps and dt is not None and dt <= limit * (1 + 1e-6):
-        most = "any dt is safe" if math.isinf(limit) else f"dt = {dt:.3g} ≤ {limit:.3g}, whatever the weights"
-        return "stable", f"proven: {most}; keeps {describe(step.keeps)}", ""
     if growth > ENERGY_GROWTH:
         return "unstable", f"the state grows {growth:.3g} times", "take more steps, or bound the branch"
-    if step.keeps and dt is not None and measured is not None:
-        needed = math.ceil(evolve.duration / max(limit, 1e-30)) if limit > 0 else None
+    if dt is None:
+        if step.keeps and type(step) is Euler and isinstance(evolve.control, Measured | Clamp):
+            return (
+                "stable",
+                f"{evolve.control} chooses dt within the limit of each state; keeps {describe(step.keeps)}",
+                "",
+            )
+        remedy = "Euler with Measured() keeps within measured limits, CFL() within proven ones"
+        return "unproven", f"{evolve.control} chooses dt, and no limit is proven for what it does; {seen}", remedy
+    if step.keeps and dt <= limit * (1 + 1e-6):
+        most = "any dt is safe" if math.isinf(limit) else f"dt = {dt:.3g} ≤ {limit:.3g}, whatever the weights"
+        return "stable", f"proven: {most}; keeps {describe(step.keeps)}", ""
+    if step.keeps and measured is not None:
+        needed = math.ceil(evolve.duration / limit) if limit > 0 else None
         remedy = "give each coefficient a finite ceiling" if needed is None else f"Fixed({needed}) is proven, as CFL()"
-        if dt > measured:
-            return "unstable", f"dt = {dt:.3g} exceeds the limit {measured:.3g} of these states", remedy
-        return "unproven", f"dt = {dt:.3g} is safe at these states (limit {measured:.3g}), not at all", remedy
+        if dt <= measured * (1 + 1e-6):
+            said = f"dt = {dt:.3g} is within the limit {measured:.3g} of these states, but not of every state"
+            return "unproven", said, remedy
+        verdict: Verdict = "unstable" if gain > 1 + 1e-4 or growth > 1 + 1e-4 else "unproven"
+        return verdict, f"dt = {dt:.3g} exceeds the limit {measured:.3g} of these states; {seen}", remedy
     kept = "nothing is proven of the step"
-    small = f"a perturbation of these states grows at most {gain:.3g} times, measured"
     if isinstance(getattr(step, "term", None), Residual):
-        return "unproven", f"{kept}: a residual branch; {small}", "replace_blocks(model, StabilisedBlocks()) bounds it"
-    return "unproven", f"{kept}; {small}", "leave out the normalisation inside, or bound it: NormalisedInfluence"
+        return "unproven", f"{kept}, a residual branch; {seen}", "replace_blocks(model, StabilisedBlocks()) bounds it"
+    if any(is_norm(part) for part in step.modules()):
+        remedy = "leave out the normalisation inside, or bound it: NormalisedInfluence"
+    else:
+        remedy = "take a step with a proven limit, such as Euler or Heun, of terms that declare ceiling and keeps"
+    return "unproven", f"{kept}; {seen}", remedy
 
 
 def _branch_bound(evolve: Evolve) -> float | None:

@@ -49,10 +49,10 @@ def kernel_symbol(kernel: Tensor, size: Sequence[int]) -> Tensor:
             f"kernel_symbol needs at least as many cells as taps along each axis, but got a kernel of shape "
             f"{tuple(kernel.shape)} for size={tuple(size)}."
         )
-    symbol = kernel.detach().to(torch.complex128)
+    symbol = kernel.detach().cpu().to(torch.complex128)
     for axis, (width, n) in enumerate(zip(taps, size, strict=True), -len(size)):
         omega = torch.fft.fftfreq(n, dtype=torch.float64) * 2 * math.pi
-        waves = torch.exp(1j * omega[:, None] * (torch.arange(width) - width // 2)).to(symbol.device)
+        waves = torch.exp(1j * omega[:, None] * (torch.arange(width) - width // 2))
         symbol = torch.movedim(torch.movedim(symbol, axis, -1) @ waves.T, -1, axis)
     return symbol
 
@@ -122,12 +122,12 @@ def _uniform(state: Tensor | None, size: Sequence[int]) -> Tensor:
     if state.dim() != 1 or len(state) == 0:
         raise PDEConvError(f"A uniform state is one number a channel, (C,), but got a shape of {tuple(state.shape)}.")
     size = [checked_count("A symbol", "size", n) for n in size]
-    return state.detach().double().cpu().reshape(1, -1, *(1,) * len(size)).repeat(1, 1, *size)
+    return state.detach().cpu().double().reshape(1, -1, *(1,) * len(size)).repeat(1, 1, *size)
 
 
 def _periodic(module: nn.Module) -> nn.Module:
     """A copy in float64 and evaluation whose terms lie on periodic grids."""
-    copied = copy.deepcopy(module).double().cpu().eval().requires_grad_(False)
+    copied = copy.deepcopy(module).cpu().double().eval().requires_grad_(False)
     for part in copied.modules():
         grid = getattr(part, "grid", None)
         if isinstance(grid, Grid):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pdeconv.errors import PDEConvError, checked_type
 from pdeconv.filter_bank import Filters, convolve, transpose
 from pdeconv.grid import Grid
-from pdeconv.influence import Influence, ReLUInfluence
+from pdeconv.influence import Influence, ReLUInfluence, TanhInfluence
 from pdeconv.operator import ENERGY, Operator, operator
 from pdeconv.terms.term import Term
 
@@ -74,8 +74,8 @@ class SymmetricConvolution(Filters, Term):
         if isinstance(self.influence, Influence):
             self.ceiling, self.keeps = self.squared_norm * self.influence.ceiling / 2, frozenset({ENERGY})
             self.symmetric = True
-            # Kᵀφ(Ku) is the gradient of a convex function if φ rises, and its curvature at most 2·ceiling.
-            self.nonexpansive = self.influence.monotone and self.influence.lipschitz <= self.influence.ceiling
+            # Kᵀφ(Ku) is then the gradient of a convex function, as φ rises, and its curvature at most 2·ceiling.
+            self.nonexpansive = type(self.influence) in (ReLUInfluence, TanhInfluence)
             self.radius = self.influence.radius + self.widest
 
     def forward(self, u: Tensor) -> Operator:

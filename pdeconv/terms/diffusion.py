@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pdeconv.coefficient import Coefficient, FaceCoefficient
+from pdeconv.coefficient import Coefficient, Constant, FaceCoefficient, FixedCoefficient, PerChannel
 from pdeconv.conjugate_gradient import solve_balance
 from pdeconv.depthwise import DepthwiseEquation, one_a_channel
 from pdeconv.diffusivity import EdgeStopping
@@ -19,6 +19,9 @@ from pdeconv.operator import ENERGY, Keeps, Operator, SpectralOperator, largest,
 from pdeconv.stencil import divergence, extend, face_mean, gradient, lower_faces, upper_faces
 from pdeconv.terms.term import Term
 from pdeconv.tridiagonal import line_solve
+
+_GIVEN = (Constant, FixedCoefficient, PerChannel)
+"""Coefficients that are known not to depend on the state; one of a user's own may, and not say so."""
 
 
 class Diffusion(Term):
@@ -70,7 +73,7 @@ class Diffusion(Term):
     def _place(self, grid: Grid) -> None:
         self.grid, self.keeps = grid, self.discretisation.keeps(grid)
         self.symmetric = grid.boundary != "reflect"  # there it is in the weights of the cells only
-        self.nonexpansive = ENERGY in self.keeps and not self.diffusivity.depends_on_state
+        self.nonexpansive = ENERGY in self.keeps and type(self.diffusivity) in _GIVEN
         self.ceiling = self.diffusivity.ceiling * self.discretisation.rate(grid)
         self.radius = self.diffusivity.radius + self.discretisation.radius
 

@@ -1,5 +1,6 @@
 """The page to look into a network, at the end of its training."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pdeconv.errors import PDEConvError
 def explored(
     path: Path, model: nn.Module, example: Tensor, picture: Tensor, classes: Sequence[str] | None, title: str
 ) -> list[Path]:
-    """Write the page, and return its path; nothing for a network that has no evolution to show.
+    """Write the page, and return its path; nothing for a network that cannot be shown, which is no reason to fail.
 
     Args:
         path: of the page.
@@ -25,5 +26,6 @@ def explored(
 
     try:
         return [write_explorer(path, model, example, picture, classes, title)]
-    except PDEConvError:
+    except (PDEConvError, RuntimeError, TypeError) as error:
+        warnings.warn(f"{path.name} was not written: {error}", stacklevel=2)
         return []

@@ -69,7 +69,7 @@ def finish_run(
         display.show(report)
     display.say("to open:")
     best = folder / "checkpoints" / "best"
-    if any(record["kind"] == "sharpness" for record in records):
+    if any(record.get("sharpness") is not None for record in records):
         sharpness_figure(records).savefig(folder / "sharpness.png")
         pictures.append(folder / "sharpness.png")
     files = [*pictures, folder / "curves.png", folder / "metrics.jsonl", folder / "config.yaml"]

@@ -56,17 +56,36 @@ class SharpnessProbe:
         """A line of metrics if it is due after an epoch, counted from 0: sharpness, 2/lr, and seconds."""
         if self._every is None or (epoch + 1) % self._every or not self._measures:
             return {}
-        start, random = time.perf_counter(), random_state(self._device)
-        network = copy.deepcopy(self._network).train()
+        start, random, value = time.perf_counter(), random_state(self._device), float("nan")
+        try:
+            value, self._direction = self._look(source)
+        except (RuntimeError, PDEConvError):  # no second derivative, no memory, nothing finite: training matters more
+            self._direction = None
+        finally:
+            set_random_state(random, self._device)  # training goes on as if nobody had looked
+        seconds = time.perf_counter() - start
+        return {"sharpness": {"sharpness": value, "limit": 2 / rate if rate > 0 else float("inf"), "seconds": seconds}}
+
+    def _look(self, source: Source) -> tuple[float, Tensor | None]:
+        network = lone_copy(self._network).train()
         indices = torch.linspace(0, len(source) - 1, min(SAMPLES, len(source))).round().long()
         inputs, targets = source.batch(indices, 0)
         with torch.enable_grad(), torch.autocast(self._device.type, enabled=False):
             loss = self._task.loss(network, inputs.to(self._device), targets.to(self._device), seed=0)
-            value = float("nan")
-            if loss.isfinite():
-                products = FIRST_PRODUCTS if self._direction is None else PRODUCTS
-                weights = network.parameters()
-                value, self._direction = sharpest_direction(loss, weights, products, self._direction)
-        set_random_state(random, self._device)  # training goes on as if nobody had looked
-        seconds = time.perf_counter() - start
-        return {"sharpness": {"sharpness": value, "limit": 2 / rate if rate > 0 else float("inf"), "seconds": seconds}}
+            products = FIRST_PRODUCTS if self._direction is None else PRODUCTS
+            return sharpest_direction(loss, network.parameters(), products, self._direction)
+
+
+def lone_copy(network: nn.Module) -> nn.Module:
+    """A copy that is of one process and full precision: without accelerate's autocast, its norms unsynchronised."""
+    copied = copy.deepcopy(network)
+    for name in ("forward", "_original_forward"):  # accelerate sets them on the instance
+        vars(copied).pop(name, None)
+    for module in list(copied.modules()):
+        for name, part in module.named_children():
+            if isinstance(part, nn.SyncBatchNorm):
+                norm = nn.BatchNorm2d(part.num_features, part.eps, part.momentum, part.affine, part.track_running_stats)
+                norm.to(next(iter([*part.parameters(), *part.buffers()]), torch.empty(0)).device)
+                norm.load_state_dict(part.state_dict())
+                setattr(module, name, norm)
+    return copied

@@ -75,8 +75,11 @@ def write_explorer(path: str | os.PathLike[str], *args: Any, **options: Any) -> 
     path, text = Path(path), explorer_page(*args, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 
@@ -84,7 +87,7 @@ def _filled(content: dict[str, Any]) -> str:
     """The page with its style, its program and its content in one text."""
     folder = files("pdeconv.viz").joinpath("page")
     page, style, program = (folder.joinpath(name).read_text("utf-8") for name in ("page.html", "page.css", "page.js"))
-    data = json.dumps(content, ensure_ascii=False, allow_nan=False).replace("</", "<\\/")  # no tag ends within it
+    data = json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")  # no tag within it
     title = content["title"].replace("&", "&amp;").replace("<", "&lt;")
     page = page.replace("<!--TITLE-->", title)
     for mark, text in {"STYLE": style, "CONTENT": data, "PROGRAM": program}.items():
@@ -122,14 +125,17 @@ def _block(leg: Leg, block: BlockStability, classes: Sequence[str] | None) -> di
         "low": [_finite(float(value)) for value in low],
         "high": [_finite(float(value)) for value in high],
         "sheet": _png_uri(Image.fromarray(sheet.numpy())),
-        "fields": [{"name": f.name, "lowest": f.lowest, "mean": f.mean, "highest": f.highest} for f in leg.fields],
+        "fields": [
+            {"name": f.name, "lowest": _finite(f.lowest), "mean": _finite(f.mean), "highest": _finite(f.highest)}
+            for f in leg.fields
+        ],
         "answers": [_answer(answer, classes) for answer in leg.answers],
     }
 
 
 def _chosen(leg: Leg) -> tuple[list[int], Tensor]:
     """The channels to show, those that vary most, and their states (T, C, H, W), made smaller if they are large."""
-    states = torch.cat([state.detach().float().cpu() for state in leg.states])
+    states = torch.cat([state.detach().float().cpu() for state in leg.states]).nan_to_num()
     liveliest = states.var(dim=(0, 2, 3), correction=0).argsort(descending=True)[:MOST_CHANNELS]
     channels = sorted(liveliest.tolist())
     states = states[:, channels]
@@ -144,7 +150,7 @@ def _chosen(leg: Leg) -> tuple[list[int], Tensor]:
 def _answer(answer: Tensor, classes: Sequence[str] | None) -> dict[str, Any]:
     """The likeliest classes, or an image."""
     if answer.dim() == 2:
-        probabilities = answer[0].float().softmax(0).cpu()
+        probabilities = answer[0].float().nan_to_num().softmax(0).cpu()
         names = [str(n) for n in range(len(probabilities))] if classes is None else list(classes)
         if len(names) != len(probabilities):
             raise PDEConvError(f"The network has {len(probabilities)} classes, but {len(names)} names came.")

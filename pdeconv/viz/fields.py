@@ -127,10 +127,10 @@ def flux_figure(
             kappa = term.diffusivity(u, term.grid)
             kappa = kappa.expand(u.shape) if kappa.dim() == u.dim() else kappa.reshape(1, 1, 1, 1).expand(u.shape)
             slopes = torch.gradient(plane, spacing=term.grid.spacings) if min(plane.shape) > 1 else [0 * plane] * 2
-            down, right = (_numbers(-kappa[example, channel] * slope) for slope in slopes)
+            down, right = (_numbers(-kappa[example, channel].cpu() * slope) for slope in slopes)
         elif isinstance(term, Advection):
             velocity = term.velocity(u, term.grid).expand(len(u), 2, *u.shape[1:])[example, :, channel]
-            down, right = (_numbers(component * plane) for component in velocity)
+            down, right = (_numbers(component.cpu() * plane) for component in velocity)
         else:
             raise PDEConvError(f"flux_figure needs a Diffusion or an Advection, but got {type(term).__name__}.")
     return _arrows(plane, down, right, "flux", across, title)
@@ -191,4 +191,4 @@ def _places(plane: Tensor, across: int) -> tuple[NDArray, NDArray, int]:
 
 
 def _numbers(field: Tensor) -> NDArray:
-    return field.detach().double().cpu().numpy()
+    return field.detach().cpu().double().numpy()

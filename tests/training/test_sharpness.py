@@ -10,7 +10,7 @@ from torch import nn
 from toy_run import ToySource, run_toy
 
 from pdeconv.errors import PDEConvError
-from pdeconv.training.sharpness import SharpnessProbe
+from pdeconv.training.sharpness import SharpnessProbe, lone_copy
 from pdeconv.viz import sharpness_figure
 
 
@@ -51,6 +51,30 @@ def test_training_goes_on_as_if_nobody_had_looked(tmp_path):
     found = [line for line in lines(looked) if line["kind"] == "sharpness"]
     assert [line["epoch"] for line in found] == [1, 2, 3] and all(line["sharpness"] > 0 for line in found)
     assert (looked / "sharpness.png").stat().st_size > 5000 and not (whole / "sharpness.png").exists()
+
+
+def test_the_copy_is_of_one_process_and_full_precision():
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.SyncBatchNorm(2))
+    network.forward = lambda x: x.bfloat16()  # as accelerate sets it on the instance
+    copied = lone_copy(network)
+    assert type(copied[1]) is nn.BatchNorm2d and type(network[1]) is nn.SyncBatchNorm
+    assert torch.equal(copied[1].running_var, network[1].running_var)
+    assert copied(torch.rand(2, 1, 2, 2)).dtype == torch.float32
+
+
+def test_what_cannot_be_measured_does_not_end_the_training():
+    class Root(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            return x + self.w.abs().sqrt()  # no derivative at 0
+
+    found = probe_of(1, Root()).measured(0, ToySource(torch.rand(4, 1, 2, 2)), 0.1)
+    assert found["sharpness"]["sharpness"] != found["sharpness"]["sharpness"]  # NaN
+    hard = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Hardsigmoid())
+    assert "sharpness" in probe_of(1, hard).measured(0, ToySource(torch.rand(4, 1, 2, 2)), 0.1)
 
 
 def test_without_measurements_there_is_nothing_to_draw():

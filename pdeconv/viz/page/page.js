@@ -108,7 +108,7 @@ function drawBlock(block) {
     made("p", { class: `verdict ${block.verdict}`, style: "margin:0" }, WORDS[block.verdict]),
     ...gauge,
     made("p", { style: "margin:2px 0" }, `${block.reason}.${courant}`),
-    made("p", { class: "note" }, `A small change of the state grows at most ${number(block.gain)} times (measured here); the state itself ${number(block.growth)} times.`),
+    made("p", { class: "note" }, `In the worst direction found a small change of the state grows ${number(block.gain)} times; the state itself ${number(block.growth)} times.`),
     ...(block.remedy ? [made("p", { style: "margin:2px 0" }, `What to do: ${block.remedy}`)] : []),
   );
 }
