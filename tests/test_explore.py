@@ -138,8 +138,12 @@ def test_a_network_of_torchvision_with_weights_of_a_file(picture, tmp_path):
 SLIPS = {
     "no network": (("explore", "nothing", "{picture}"), "no folder 'nothing'"),
     "no picture": (("explore", "multiscale_denoiser_small", "gone.png"), "gone.png"),
-    "no such model": (("report", "torchvision:resnet19", "{picture}"), "no model 'resnet19'"),
+    "no such model": (("report", "torchvision:resnet19", "{picture}"), "no classifier 'resnet19'"),
     "no weights": (("report", "torchvision:resnet18", "{picture}", "--weights", "gone.pth"), "no file 'gone.pth'"),
+    "weights of a picture": (
+        ("report", "torchvision:resnet18", "{picture}", "--weights", "{picture}"),
+        "no state dictionary",
+    ),
     "weights for another": (("decompose", "multiscale_denoiser_small", "--weights", "x.pth"), "torchvision"),
     "no page": (("explore", "multiscale_denoiser_small", "{picture}", "-o", "page.png"), ".html"),
     "no figure": (("decompose", "multiscale_denoiser_small", "--figure", "a.txt"), ".svg"),
