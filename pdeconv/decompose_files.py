@@ -24,6 +24,8 @@ class DecomposeConfig:
     """of a network of torchvision: a file, or a name such as DEFAULT; left out: random ones"""
     figure: str | None = None
     """a picture of the table to write as well, such as kernels.png"""
+    overwrite: bool = False
+    """replace a picture that exists"""
 
     def __post_init__(self) -> None:
         if self.figure is not None and Path(self.figure).suffix.lower() not in (".png", ".pdf", ".svg"):
@@ -34,6 +36,8 @@ def main(argv: Sequence[str]) -> int:
     """Print the table that the command line asks for."""
     usage = "NETWORK [--figure FILE.png] [--weights FILE]"
     settings = parse(DecomposeConfig, argv, PROGRAM, usage, str(__doc__).splitlines()[0], positional=True)
+    if settings.figure is not None and Path(settings.figure).exists() and not settings.overwrite:
+        raise PDEConvError(f"figure: {settings.figure!r} exists; give another name, or --overwrite true")
     from pdeconv.analysis import decompose
     from pdeconv.subject import subject_of
 

@@ -22,6 +22,8 @@ class ReportConfig:
     """a picture, at whose states the network is looked at"""
     weights: str | None = None
     """of a network of torchvision: a file, or a name such as DEFAULT; left out: random ones"""
+    sigma: float = 25.0
+    """noise that is added to the picture for a denoiser, in 8-bit units"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,6 +35,6 @@ def main(argv: Sequence[str]) -> int:
     from pdeconv.training.image_files import read_image
 
     picture = read_image(settings.image, "rgb")
-    subject = subject_of(settings.network, settings.weights)
+    subject = subject_of(settings.network, settings.weights, settings.sigma)
     print(report(subject.network, subject.prepare(picture)[0]))
     return 0

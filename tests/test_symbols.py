@@ -19,6 +19,7 @@ from pdeconv import (
     Diffusion,
     Euler,
     Exact,
+    FixedCoefficient,
     Grid,
     Heun,
     PDEConvError,
@@ -117,6 +118,27 @@ def test_a_state_other_than_zero_is_where_the_equation_is_linearised():
 def test_what_differs_from_cell_to_cell_has_no_symbol():
     with pytest.raises(UnsupportedError, match="same at all cells"):
         term_symbol(Diffusion(Field()), SIZE)
+
+
+def test_a_difference_anywhere_is_found():
+    kappa = torch.full((1, 1, *SIZE), 0.5, dtype=torch.float64)
+    assert term_symbol(Diffusion(FixedCoefficient(kappa)), SIZE).real.max() < 1e-12
+    kappa[0, 0, 1, 2] = 0.4
+    with pytest.raises(UnsupportedError, match="same at all cells"):
+        term_symbol(Diffusion(FixedCoefficient(kappa)), SIZE)
+
+
+@pytest.mark.parametrize("name", ["relu_convolution", "residual", "conv_advection", "channel_diffusion"])
+@pytest.mark.parametrize("boundary", ["neumann", "dirichlet", "reflect"])
+def test_the_boundary_of_a_term_does_not_matter_to_its_symbol(name, boundary):
+    torch.manual_seed(0)
+    term = build(name, Grid(boundary=boundary))
+    torch.manual_seed(0)
+    periodic = build(name, Grid(boundary="periodic"))
+    state = torch.full((CHANNELS,), 0.3)
+    if name != "relu_convolution":  # whose bound of the norm knows the boundary
+        assert torch.allclose(term_symbol(term, SIZE, state), term_symbol(periodic, SIZE, state))
+    assert term_symbol(term, SIZE, state).isfinite().all()
 
 
 @pytest.mark.parametrize("state", [torch.zeros(()), torch.zeros(1, 2), torch.zeros(0)])

@@ -65,13 +65,13 @@ def term_symbol(term: Term, size: Sequence[int], state: Tensor | None = None) ->
     Args:
         term: The term; for the analysis its boundary is periodic, its spacing its own.
         size: Cells along each axis.
-        state: (C,), the value of each channel; needed where the term does not tell its number of channels.
+        state: (C,), the value of each channel; by default one channel of zeros.
 
     Returns:
         (*size, C, C), complex128.
 
     Raises:
-        UnsupportedError: If the term cannot be made periodic, or is not the same at all cells.
+        UnsupportedError: If the term is not the same at all cells.
 
     Example:
         >>> from pdeconv import Constant, Diffusion, Grid
@@ -94,13 +94,13 @@ def amplification(step: Step, dt: float, size: Sequence[int], state: Tensor | No
         step: The step; for the analysis its terms have periodic boundaries.
         dt: Its time.
         size: Cells along each axis.
-        state: (C,), the value of each channel.
+        state: (C,), the value of each channel; by default one channel of zeros.
 
     Returns:
         (*size, C, C), complex128.
 
     Raises:
-        UnsupportedError: If a term cannot be made periodic, or the step is not the same at all cells.
+        UnsupportedError: If the step is not the same at all cells.
 
     References:
         J. C. Strikwerda. Finite difference schemes and partial differential equations, ch. 2. SIAM 2004.
@@ -146,19 +146,19 @@ def _symbol(function: Callable[[Tensor], Tensor], size: Sequence[int], state: Te
     for channel in range(state.shape[1]):
         impulse = torch.zeros_like(state)
         impulse[(0, channel, *(0,) * len(size))] = 1
-        response = linear(impulse)[0]
-        columns.append(torch.fft.fftn(response, dim=axes))
-        _require_same(linear, response, channel, size)
-    return torch.movedim(torch.stack(columns, -1), 0, -2)
+        columns.append(torch.fft.fftn(linear(impulse)[0], dim=axes))
+    symbol = torch.movedim(torch.stack(columns, -1), 0, -2)
+    _require_same_everywhere(linear, symbol, torch.rand_like(state))
+    return symbol
 
 
-def _require_same(linear: Linearised, response: Tensor, channel: int, size: Sequence[int]) -> None:
-    """Raise unless the response to another cell is the same one, moved."""
-    places = tuple(n // 2 for n in size)
-    impulse = torch.zeros(1, *response.shape, dtype=response.dtype)
-    impulse[(0, channel, *places)] = 1
-    moved = torch.roll(linear(impulse)[0], [-place for place in places], tuple(range(1, response.dim())))
-    if not torch.allclose(moved, response, rtol=1e-8, atol=1e-8 * max(1.0, float(response.abs().max()))):
+def _require_same_everywhere(linear: Linearised, symbol: Tensor, v: Tensor) -> None:
+    """Raise unless the symbol tells what becomes of a random state, in which all cells take part."""
+    axes = tuple(range(1, v.dim() - 1))
+    waves = torch.movedim(torch.fft.fftn(v[0], dim=axes), 0, -1)
+    told = torch.fft.ifftn(torch.movedim((symbol @ waves[..., None])[..., 0], -1, 0), dim=axes).real
+    found = linear(v)[0]
+    if not torch.allclose(told, found, rtol=1e-8, atol=1e-8 * max(1.0, float(found.abs().max()))):
         raise UnsupportedError(
             "A symbol needs an equation that is the same at all cells, but the response depends on the place; leave "
             "out what does, such as a coefficient given as an image."

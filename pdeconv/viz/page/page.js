@@ -42,7 +42,7 @@ const byteAt = (block, t, c, row, column) =>
 const valueAt = (block, t, c, row, column) =>
   block.low[c] + ((block.high[c] - block.low[c]) * byteAt(block, t, c, row, column)) / 255;
 
-function paint(canvas, block, t, c, mark) {
+function paint(canvas, block, t, c) {
   if (canvas.width !== block.width) canvas.width = block.width;
   if (canvas.height !== block.height) canvas.height = block.height;
   const context = canvas.getContext("2d");
@@ -52,7 +52,6 @@ function paint(canvas, block, t, c, mark) {
       const color = 3 * byteAt(block, t, c, row, column);
       image.data.set([colors[color], colors[color + 1], colors[color + 2], 255], i);
     }
-  if (mark) image.data.set([255, 64, 64, 255], 4 * (mark.row * block.width + mark.column));
   context.putImageData(image, 0, 0);
 }
 
@@ -161,7 +160,11 @@ function draw(changed) {
   grid.setAttribute("aria-activedescendant", `tile${view.channel}`);
   const channel = block.channels[view.channel];
   element("zoom-title").textContent = `Channel ${channel}`;
-  paint(element("large"), block, t, view.channel, view);
+  paint(element("large"), block, t, view.channel);
+  Object.assign(element("mark").style, {
+    left: `${(100 * view.column) / block.width}%`, top: `${(100 * view.row) / block.height}%`,
+    width: `${100 / block.width}%`, height: `${100 / block.height}%`,
+  });
   element("large").setAttribute("aria-label", `Channel ${channel} at t = ${number(block.times[t])}; the marked pixel is ${number(valueAt(block, t, view.channel, view.row, view.column))}`);
   element("low").textContent = number(block.low[view.channel]);
   element("high").textContent = number(block.high[view.channel]);
@@ -260,4 +263,6 @@ async function start() {
   draw(true);
   document.body.dataset.ready = "true";
 }
-start();
+start().catch((error) => {
+  element("summary").textContent = `This page could not be drawn: ${error.message}`;
+});
