@@ -246,3 +246,19 @@ def test_a_margin_is_cut_off() -> None:
     with_margin = prepared_image(image, 16, STATISTICS, margin=True)
     assert torch.equal(with_margin, normalised(middle(resized_square(image, 18)[None], 16), 1.0, STATISTICS))
     assert not torch.allclose(with_margin, prepared_image(image, 16, STATISTICS), atol=0.1)
+
+
+def test_the_weights_that_come_with_the_package_know_a_cat(monkeypatch):
+    """scikit-image's picture of Chelsea the cat, by the weights themselves and by their names."""
+    from importlib.resources import files
+
+    from skimage import data
+
+    monkeypatch.setattr(pretrained, "_folder", lambda: files("pdeconv.weights"))
+    pretrained_classifier.cache_clear()
+    assert {"adr_residual_classifier", "parabolic_classifier"} <= set(list_classifiers())
+    for name in list_classifiers():
+        assert classify(data.chelsea(), channel_axis=-1, model=name, top=1)[0][0] == "cat"
+        size = files("pdeconv.weights").joinpath(f"{name}.rgb.safetensors")
+        assert len(size.read_bytes()) <= 1_000_000 and "Limits" in pretrained.model_card(name, 3)
+    pretrained_classifier.cache_clear()

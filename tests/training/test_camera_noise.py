@@ -102,8 +102,9 @@ def test_pictures_and_table(tmp_path):
     image = torch.linspace(0, 1, 40)[None, None, :].expand(1, 36, 40).contiguous()
     data = Data(lambda: Patches.of((image,), 16, 8, True), WholeImages((image,), ("ramp",)), 1, None)
     task, model = CameraDenoising(0.01, 2.0, compare=True), create_model("reaction_diffusion_denoiser", steps=1)
-    paths = task.pictures(model.eval(), data, task.metrics(), tmp_path, "cpu")
-    assert [path.name for path in paths] == ["before_after.png", "evolution.png"]
+    paths = task.pictures(model.eval(), data, task.metrics(), tmp_path / "pictures", "cpu")
+    assert [path.name for path in paths] == ["before_after.png", "evolution.png", "explore.html"]
+    assert paths[2] == tmp_path / "explore.html" and "ReactionDiffusionDenoiser" in paths[2].read_text()
     table = task.report(model, data, "cpu")
     assert table is not None and "gain 0.01" in str(table.title)
 
