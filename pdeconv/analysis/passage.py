@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pdeconv.analysis.report import evaluating, evolutions_of
+from pdeconv.analysis.report import evaluating, evolutions_of, states_entering
 from pdeconv.coefficient import Coefficient
 from pdeconv.errors import PDEConvError, checked_count, checked_type
 from pdeconv.evolve import Evolve
@@ -79,29 +79,9 @@ def follow(model: nn.Module, example: Tensor, most_times: int = 13) -> tuple[Leg
         with evaluating(model), torch.no_grad():
             return (_way_of_denoiser(model, example, most_times),)
     network, evolutions = evolutions_of("follow", model)
-    names = {evolve: name for name, evolve in evolutions.items()}
     with evaluating(network), torch.no_grad():
-        entered = _entered(network, list(names), example)
-        return tuple(_leg(network, names[evolve], evolve, u, example, most_times) for evolve, u in entered)
-
-
-def _entered(network: nn.Module, evolutions: list[Evolve], example: Tensor) -> list[tuple[Evolve, Tensor]]:
-    """Evolutions and what enters them, in order; one that acts several times, the first time."""
-    found: list[tuple[Evolve, Tensor]] = []
-
-    def note(evolve: nn.Module, given: tuple[Tensor, ...]) -> None:
-        if isinstance(evolve, Evolve) and all(evolve is not other for other, _ in found):
-            found.append((evolve, given[0].detach().clone()))  # what follows may act in place
-
-    hooks = [evolve.register_forward_pre_hook(note) for evolve in evolutions]
-    try:
-        network(example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not found:
-        raise PDEConvError(f"follow needs evolutions that act, but {type(network).__name__} calls none of its own.")
-    return found
+        entered = states_entering("follow", network, evolutions, example)
+        return tuple(_leg(network, name, evolutions[name], u, example, most_times) for name, u in entered.items())
 
 
 def _way_of_denoiser(model: Denoiser, noisy: Tensor, most_times: int) -> Leg:

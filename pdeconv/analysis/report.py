@@ -138,7 +138,7 @@ def report(model: nn.Module, batch: Tensor, iterations: int = 6) -> Report:
         return _report(model, blocks)
     network, evolutions = evolutions_of("report", model)
     with evaluating(network):
-        states = _states_before(network, evolutions, batch)
+        states = states_entering("report", network, evolutions, batch)
         blocks = [_look(name, evolutions[name], state, iterations) for name, state in states.items()]
     return _report(model, blocks)
 
@@ -184,8 +184,11 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             part.training = was
 
 
-def _states_before(network: nn.Module, evolutions: dict[str, Evolve], batch: Tensor) -> dict[str, Tensor]:
-    """What reaches each evolution; the first time, if it is called several times."""
+def states_entering(owner: str, network: nn.Module, evolutions: dict[str, Evolve], batch: Tensor) -> dict[str, Tensor]:
+    """What enters each evolution by name, in the order in which they act; of one that acts several times, at first.
+
+    Raises ``PDEConvError`` if none acts.
+    """
     states: dict[str, Tensor] = {}
 
     def note(name: str, _: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -199,7 +202,7 @@ def _states_before(network: nn.Module, evolutions: dict[str, Evolve], batch: Ten
         for hook in hooks:
             hook.remove()
     if not states:
-        raise PDEConvError(f"report needs evolutions that act, but {type(network).__name__} calls none of its own.")
+        raise PDEConvError(f"{owner} needs evolutions that act, but {type(network).__name__} calls none of its own.")
     return states
 
 

@@ -32,9 +32,7 @@ def diffusivity_figure(term: Diffusion, u: Tensor, example: int = 0, channel: in
     """
     checked_type("diffusivity_figure", term, Diffusion, "give a Diffusion term")
     plane = _plane("diffusivity_figure", u, example, channel)
-    with torch.no_grad():
-        kappa = term.diffusivity(u, term.grid)
-    kappa = kappa.expand(u.shape) if kappa.dim() == u.dim() else kappa.reshape(1, 1, 1, 1).expand(u.shape)
+    kappa = _diffusivity(term, u)
     figure, (left, right) = _pair(plane, title)
     _picture(left, plane, "u", "gray")
     image = right.imshow(_numbers(kappa[example, channel]), cmap=MAP, vmin=0, interpolation="nearest")
@@ -101,9 +99,7 @@ def velocity_figure(
     """
     checked_type("velocity_figure", term, Advection, "give an Advection term")
     plane = _plane("velocity_figure", u, example, channel)
-    with torch.no_grad():
-        velocity = term.velocity(u, term.grid).expand(len(u), 2, *u.shape[1:])[example, :, channel]
-    down, right_ = (_numbers(component) for component in velocity)
+    down, right_ = (_numbers(component) for component in _velocity(term, u)[example, :, channel])
     return _arrows(plane, down, right_, "velocity v(u)", across, title)
 
 
@@ -124,16 +120,28 @@ def flux_figure(
     plane = _plane("flux_figure", u, example, channel)
     with torch.no_grad():
         if isinstance(term, Diffusion):
-            kappa = term.diffusivity(u, term.grid)
-            kappa = kappa.expand(u.shape) if kappa.dim() == u.dim() else kappa.reshape(1, 1, 1, 1).expand(u.shape)
+            kappa = _diffusivity(term, u)
             slopes = torch.gradient(plane, spacing=term.grid.spacings) if min(plane.shape) > 1 else [0 * plane] * 2
             down, right = (_numbers(-kappa[example, channel].cpu() * slope) for slope in slopes)
         elif isinstance(term, Advection):
-            velocity = term.velocity(u, term.grid).expand(len(u), 2, *u.shape[1:])[example, :, channel]
+            velocity = _velocity(term, u)[example, :, channel]
             down, right = (_numbers(component.cpu() * plane) for component in velocity)
         else:
             raise PDEConvError(f"flux_figure needs a Diffusion or an Advection, but got {type(term).__name__}.")
     return _arrows(plane, down, right, "flux", across, title)
+
+
+@torch.no_grad()
+def _diffusivity(term: Diffusion, u: Tensor) -> Tensor:
+    """κ(u) at all cells, (B, C, H, W)."""
+    kappa = term.diffusivity(u, term.grid)
+    return kappa.expand(u.shape) if kappa.dim() == u.dim() else kappa.reshape(1, 1, 1, 1).expand(u.shape)
+
+
+@torch.no_grad()
+def _velocity(term: Advection, u: Tensor) -> Tensor:
+    """v(u) at all cells, (B, 2, C, H, W)."""
+    return term.velocity(u, term.grid).expand(len(u), 2, *u.shape[1:])
 
 
 def _arrows(plane: Tensor, down: NDArray, right: NDArray, name: str, across: int, title: str) -> Figure:
