@@ -1,4 +1,7 @@
-"""Coherence-enhancing diffusion, u_t = ∇·(D(u)∇u): D lets u flow along stripes, 1000 times less across them.
+"""Gaps that close
+===============
+
+Coherence-enhancing diffusion, u_t = ∇·(D(u)∇u): D lets u flow along stripes, 1000 times less across them.
 
 What to see: the ridges of a noisy, scratched fingerprint flow along themselves, until the scratches have closed.
 """

@@ -1,4 +1,7 @@
-"""Motion by mean curvature, u_t = |∇u| ∇·(∇u/|∇u|): the outline of a horse moves inwards at its curvature.
+"""A horse becomes a point
+=======================
+
+Motion by mean curvature, ``u_t = |∇u| ∇·(∇u/|∇u|)``: a horse's outline moves inwards at its curvature.
 
 What to see: the legs go first, then it is round, then a point; and its area falls at the rate 2π, whatever the shape.
 """

@@ -1,4 +1,7 @@
-"""Gray–Scott, u_t = 0.16 Δu − uv² + F(1 − u), v_t = 0.08 Δv + uv² − (F + k)v: v grows on the food u.
+"""Patterns from a few seeds
+=========================
+
+Gray–Scott, u_t = 0.16 Δu − uv² + F(1 − u), v_t = 0.08 Δv + uv² − (F + k)v: v grows on the food u.
 
 What to see: the same few seeds become spots that divide, corals, worms or holes, as the feed F and the kill k decide.
 """

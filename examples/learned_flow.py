@@ -1,4 +1,7 @@
-"""A velocity v(x) of u_t = −v·∇u, learned from two pictures by gradient descent through the time steps.
+"""A flow, learned
+===============
+
+A velocity v(x) of u_t = −v·∇u, learned from two pictures by gradient descent through the time steps.
 
 What to see: the flow that is learned (orange) lies on the true one (blue), and carries the cup to where it was seen.
 """

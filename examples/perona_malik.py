@@ -1,4 +1,7 @@
-"""Perona–Malik diffusion, u_t = ∇·(κ∇u) with κ = κ₀ / (1 + |∇u|²/λ²), beside heat, u_t = κ₀Δu.
+"""Edges that stay
+===============
+
+Perona–Malik diffusion, u_t = ∇·(κ∇u) with ``κ = κ₀ / (1 + |∇u|²/λ²)``, beside heat, u_t = κ₀Δu.
 
 What to see: both take the noise away; heat takes the man along, Perona and Malik's diffusion leaves him his edges.
 """

@@ -1,4 +1,7 @@
-"""Leaky integrate-and-fire, u_t = s (I − u), until u ≥ 1: then a spike, and u = 0. The current I is a photograph.
+"""Neurons that look
+=================
+
+Leaky integrate-and-fire, u_t = s (I − u), until u ≥ 1: then a spike, and u = 0. The current I is a photograph.
 
 What to see: the brighter a pixel, the more often it fires, and the darkest never: the number of spikes is a photograph.
 """

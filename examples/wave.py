@@ -1,4 +1,7 @@
-"""The wave equation, u_t = v, v_t = ∇·(c²∇u), with c² = 1 in air and 0.4 in a lens of glass.
+"""A lens
+======
+
+The wave equation, u_t = v, v_t = ∇·(c²∇u), with c² = 1 in air and 0.4 in a lens of glass.
 
 What to see: the lens holds the flat wave up where it is thick; so the wave bends, runs into a focus and out again.
 """

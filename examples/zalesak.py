@@ -1,6 +1,9 @@
-"""Advection, u_t = −v·∇u, of Zalesak's slotted disc by a rotation v, once around the centre.
+"""Once around
+===========
 
-What to see: what is left of the disc by each scheme, its outline in white; the error is ∫|u − u₀| / ∫u₀.
+Advection, u_t = −v·∇u, of Zalesak's slotted disc by a rotation v, once around the centre.
+
+What to see: what is left of the disc by each scheme, its outline in white; the error is ``∫|u − u₀| / ∫u₀``.
 """
 
 import argparse
