@@ -17,6 +17,7 @@ from pdeconv import (
     Diffusion,
     Euler,
     Evolve,
+    Exact,
     Fixed,
     Heun,
     Measured,
@@ -66,6 +67,18 @@ def test_a_control_that_proves_nothing_is_unproven(step, control):
     """A limit measured at a state covers one stage of Euler; an error control knows no limit."""
     (block,) = report(Evolve(step(Diffusion(PeronaMalik(2))).double(), 1.0, control), state()).blocks
     assert block.verdict == "unproven" and "chooses dt" in block.reason
+
+
+@pytest.mark.parametrize("step", [Heun, Exact])
+def test_a_proof_for_an_interval_says_nothing_of_states_beyond_it(step):
+    """Allen and Cahn's reaction is proven from −1 to 1; from 5 Heun's step of it overflows, the exact flow does not."""
+    react = Evolve(step(Reaction(Bistable(1))).double(), 4.0)
+    inside, beyond = state(channels=1).clamp(-1, 1), torch.full((1, 1, 4, 4), 5.0, dtype=torch.float64)
+    assert report(react, inside).verdict == "stable"
+    (block,) = report(react, beyond).blocks
+    assert block.verdict == ("unstable" if step is Heun else "unproven")
+    assert "enter with 5 to 5" in block.reason and "Tanh" in block.remedy
+    assert report(nn.Sequential(nn.Tanh(), react), beyond).verdict == "stable"
 
 
 def test_a_network_that_calls_no_evolution_is_not_called_stable():

@@ -20,9 +20,10 @@ from pdeconv.analysis.gradient_flow import GradientFlow, sharpness
 from pdeconv.analysis.krylov import dominant_eigenvalues, lanczos
 from pdeconv.analysis.linearise import Linearised
 from pdeconv.analysis.passage import Leg, follow
-from pdeconv.analysis.report import BlockStability, Report, report
+from pdeconv.analysis.report import Report, report
 from pdeconv.analysis.stability import jacobian_norm, log_norm, spectral_radius
 from pdeconv.analysis.symbol import amplification, frequencies, kernel_symbol, term_symbol
+from pdeconv.analysis.verdict import BlockStability
 
 __all__ = [
     "FUNCTIONALS",

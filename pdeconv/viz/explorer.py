@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from pdeconv.analysis.decomposition import SHARES
 from pdeconv.analysis.passage import Leg, follow
-from pdeconv.analysis.report import BlockStability, report
+from pdeconv.analysis.report import report
+from pdeconv.analysis.verdict import BlockStability
 from pdeconv.errors import PDEConvError
 
 MAP = "cividis"  # one scale for colour-blind and other readers
