@@ -4,8 +4,6 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 import pdeconv
 import pdeconv.analysis
 import pdeconv.viz

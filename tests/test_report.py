@@ -8,6 +8,7 @@ import torchvision
 from states import state
 from torch import nn
 
+import pdeconv
 from pdeconv import (
     CFL,
     Adaptive,
@@ -128,6 +129,17 @@ def test_a_residual_network_is_looked_at_as_euler_steps():
     for block in found.blocks:
         assert block.verdict == "unproven" and "StabilisedBlocks" in block.remedy
         assert block.courant is not None and block.gain <= 1 + block.courant
+
+
+def test_a_bounded_residual_branch_is_told_from_one_that_is_not():
+    net = create_model("adr_residual_classifier", widths=(4,), depths=(1,)).double()
+    (block,) = report(net, state(channels=3)).blocks
+    assert "limit_lipschitz(evolve.step.term.module, 0.9)" in block.remedy
+    for evolve in [part for part in net.modules() if isinstance(part, Evolve)]:
+        pdeconv.limit_lipschitz(evolve.step.term.module, 0.9)  # pyright: ignore
+    (block,) = report(net, state(channels=3)).blocks
+    assert block.remedy == "" and "at most 1.9 times" in block.reason and block.gain <= 1.9
+    assert "dt·L ≤ 0.9" in str(report(net, state(channels=3)))
 
 
 def test_what_cannot_be_reported_says_why():

@@ -158,7 +158,8 @@ def states_entering(owner: str, network: nn.Module, evolutions: dict[str, Evolve
 
 def _paragraph(block: BlockStability) -> list[str]:
     steps = "dt by the state" if block.dt is None else f"{counted(block.steps, 'step')} of dt = {block.dt:.3g}"
-    courant = "" if block.courant is None else f", dt·rate ≤ {block.courant:.3g}"
+    bound = "rate" if block.limit > 0 else "L"  # of a residual branch the Lipschitz constant
+    courant = "" if block.courant is None else f", dt·{bound} ≤ {block.courant:.3g}"
     return [
         f"{MARKS[block.verdict]} {block.name}: {block.equation}",
         f"    {block.scheme}, {steps}{courant}; gain {block.gain:.3g}, ‖u‖ × {block.growth:.3g}",

@@ -78,7 +78,7 @@ def look_at(name: str, evolve: Evolve, u: Tensor, iterations: int) -> BlockStabi
     if courant is None or math.isinf(courant):
         bound = _branch_bound(evolve)
         courant = None if bound is None or dt is None else dt * bound
-    verdict, reason, remedy = _judge(evolve, u, dt, limit, measured, growth, gain, finite)
+    verdict, reason, remedy = _judge(evolve, u, dt, limit, measured, courant, growth, gain, finite)
     return BlockStability(
         name=name or "(the model)",
         equation="u_t = " + " and ".join(dict.fromkeys(term.equation for term in _terms(step))),
@@ -142,6 +142,7 @@ def _judge(
     dt: float | None,
     limit: float,
     measured: float | None,
+    courant: float | None,
     growth: float,
     gain: float,
     finite: bool,
@@ -179,7 +180,11 @@ def _judge(
         return verdict, f"dt = {dt:.3g} exceeds the limit {measured:.3g} of these states; {seen}", remedy
     kept = "nothing is proven of the step"
     if isinstance(getattr(step, "term", None), Residual):
-        return "unproven", f"{kept}, a residual branch; {seen}", "replace_blocks(model, StabilisedBlocks()) bounds it"
+        if courant is not None and courant < 1:
+            bounded = f"a perturbation grows at most {1 + courant:.3g} times in a step, as dt·L ≤ {courant:.3g}"
+            return "unproven", f"a residual branch, bounded but not proven to shrink anything: {bounded}", ""
+        remedy = "bound it: limit_lipschitz(evolve.step.term.module, 0.9), or StabilisedBlocks() for a ResNet's blocks"
+        return "unproven", f"{kept}, a residual branch; {seen}", remedy
     if any(is_norm(part) for part in step.modules()):
         remedy = "leave out the normalisation inside, or bound it: NormalisedInfluence"
     else:

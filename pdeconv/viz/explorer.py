@@ -110,6 +110,7 @@ def _block(leg: Leg, block: BlockStability, classes: Sequence[str] | None) -> di
         "dt": _finite(block.dt),
         "limit": _finite(block.limit) if block.limit > 0 else None,
         "courant": _finite(block.courant),
+        "proven": block.limit > 0,
         "keeps": block.keeps,
         "gain": _finite(block.gain),
         "growth": _finite(block.growth),

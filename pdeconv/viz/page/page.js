@@ -102,7 +102,7 @@ function drawBlock(block) {
       made("i", { style: `width:${Math.min(100, 50 * share)}%` }), made("b")));
     gauge.push(made("p", { class: "note" }, `dt is ${number(share)} × its proven limit, the dashed line`));
   }
-  const courant = block.courant === null ? "" : ` dt·rate ≤ ${number(block.courant)}.`;
+  const courant = block.courant === null ? "" : ` dt·${block.proven ? "rate" : "L"} ≤ ${number(block.courant)}.`;
   element("stability").replaceChildren(
     made("p", { class: `verdict ${block.verdict}`, style: "margin:0" }, WORDS[block.verdict]),
     ...gauge,
