@@ -1,10 +1,11 @@
 # make train: set up, then train the quick start and write pictures. make test: set up, then run the tests.
+# make docs: set up, then build docs/_build/html/index.html, for which all examples run.
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/$(shell date +%Y%m%d-%H%M%S)
 PY := $(VENV)/bin/python
 
-.PHONY: setup train test lint
+.PHONY: setup train test lint docs
 
 setup: $(VENV)/.installed
 
@@ -24,3 +25,6 @@ lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright --pythonpath $(PY)
+
+docs: setup
+	$(PY) -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
