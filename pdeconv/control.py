@@ -103,7 +103,7 @@ more steps, CFL(), lower ceilings, or an implicit step such as BackwardEuler.
             if duration / self.n > limit * _ROUNDING:
                 raise StabilityError(
                     f"dt={duration / self.n:.4g} exceeds the limit {limit:.4g} of {step.name}{_rate_of(step)}; use "
-                    f"Fixed({_steps_needed(duration, limit)}) or more steps, CFL(), lower ceilings, or an implicit "
+                    f"Fixed({steps_needed(duration, limit)}) or more steps, CFL(), lower ceilings, or an implicit "
                     "step such as BackwardEuler."
                 )
         return self.n
@@ -139,7 +139,7 @@ class CFL(Control):
         _check_safety("CFL", self.safety)
 
     def count(self, step: Step, duration: float) -> int:
-        return _steps_needed(duration, self.safety * _proven_limit(step, duration))
+        return steps_needed(duration, self.safety * _proven_limit(step, duration))
 
     def next_dt(self, step: Step, u: Tensor, elapsed: Tensor, duration: float, count: int) -> Tensor:
         return elapsed.new_full((), duration / count)
@@ -255,7 +255,7 @@ def _proven_limit(step: Step, dt: float) -> float:
     return limit
 
 
-def _steps_needed(duration: float, limit: float) -> int:
+def steps_needed(duration: float, limit: float) -> int:
     return max(1, math.ceil(duration / (limit * _ROUNDING)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -83,13 +84,21 @@ def _repeats_cells(conv: Any) -> bool:
     return any(pads[2 * place] + pads[2 * place + 1] > taken[place] for place in axes)
 
 
-def _without_overlap(pool: Any) -> bool:
-    """Whether each cell goes to one window at most, so that means and maxima over windows part no two states."""
+def _pool_bound(pool: Any) -> float | None:
+    """Of means and maxima over windows, where each cell goes to one window at most; None where windows overlap.
+
+    A mean of n cells is at most ‖x‖/√n; where windows are cut at the border, to one cell even, at most ‖x‖.
+    """
     dims = int(type(pool).__name__[-2])
-    sizes, strides = ((n,) * dims if isinstance(n, int) else tuple(n) for n in (pool.kernel_size, pool.stride))
+    sizes, strides, padding = (
+        (n,) * dims if isinstance(n, int) else tuple(n) for n in (pool.kernel_size, pool.stride, pool.padding)
+    )
     apart = all(stride >= size for size, stride in zip(sizes, strides, strict=True))
     dilation, divisor = getattr(pool, "dilation", 1), getattr(pool, "divisor_override", None)
-    return apart and dilation in (1, (1,) * dims) and divisor is None
+    if not apart or dilation not in (1, (1,) * dims) or divisor is not None:
+        return None
+    means_whole = hasattr(pool, "count_include_pad") and (pool.count_include_pad or not any(padding))
+    return math.prod(sizes) ** -0.5 if means_whole and not pool.ceil_mode else 1.0
 
 
 def channel_scale(module: Any, weight_of: Callable[[nn.Module], Any]) -> Tensor | None:
@@ -114,8 +123,8 @@ def largest_slope(module: Any, weight_of: Callable[[nn.Module], Any]) -> Tensor 
         return module.eps**-0.5 if weight is None else weight.abs().amax() * module.eps**-0.5
     if name in _IDENTITIES | _ISOMETRIES:
         return 1.0
-    if name in _POOLS and _without_overlap(module):
-        return 1.0
+    if name in _POOLS and (bound := _pool_bound(module)) is not None:
+        return bound
     if name in _ACTIVATIONS:
         return _ACTIVATIONS[name]
     if name in _LEFT_SLOPES:

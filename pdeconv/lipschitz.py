@@ -37,9 +37,9 @@ def lipschitz_bound(module: nn.Module) -> float | None:
     The product of the bounds of a chain: of convolutions by :func:`pdeconv.spectral.convolution_norm_bound`, group by
     group, whatever the stride (zero and circular padding); of batch normalisation, folded into the convolution before
     it, |γ|/√(σ² + ε); of layer and group normalisation max|γ|/√ε, which is crude; of activations the largest slope.
-    Dropout and stochastic depth do nothing in evaluation. Of pooling without overlap 1; of an ``Evolve`` 1 where its
-    step is proven nonexpansive, and (1 + dt·L)ⁿ where it takes n Euler steps along a residual branch of bound L. A
-    chain is an ``nn.Sequential`` of these and of chains.
+    Dropout and stochastic depth do nothing in evaluation. Of pooling without overlap 1, of means over n cells 1/√n; of
+    an ``Evolve`` 1 where its step is proven nonexpansive, and (1 + dt·L)ⁿ where it takes n Euler steps along a residual
+    branch of bound L. A chain is an ``nn.Sequential`` of these and of chains.
 
     It says nothing of training: batch statistics have no bound, and stochastic depth divides by the chance to stay.
     Squeeze-and-excitation multiplies two functions of the state, and has no Lipschitz constant: None.

@@ -82,16 +82,16 @@ def _kept(invariant: Invariant, by: Keeps) -> bool:
     if invariant in by:
         return True
     if isinstance(invariant, tuple):
-        sides = _sides(invariant)
+        sides = intervals_of_halves(invariant)
         if RANGE in by or (RANGE_WITH_ZERO in by and all(low <= 0 <= high for low, high in sides)):
             return True
-        return any(isinstance(other, tuple) and _sides(other) == sides for other in by)
+        return any(isinstance(other, tuple) and intervals_of_halves(other) == sides for other in by)
     if invariant == RANGE_WITH_DATA:
         return RANGE in by or RANGE_WITH_ZERO in by
     return invariant == RANGE_WITH_ZERO and RANGE in by
 
 
-def _sides(invariant: Interval | tuple[Interval, Interval]) -> tuple[Interval, Interval]:
+def intervals_of_halves(invariant: Interval | tuple[Interval, Interval]) -> tuple[Interval, Interval]:
     """The intervals of the two halves of the channels: an interval is a square."""
     first, second = invariant
     if isinstance(first, tuple) and isinstance(second, tuple):
@@ -225,10 +225,10 @@ class _Closure(Operator):
         return self._apply(v)
 
     def solve(self, b: Tensor, dt: Tensor) -> Tensor:
-        return super().solve(b, dt) if self._solve is None else self._solve(b, dt)
+        return super().solve(b, dt) if self._solve is None else self._solve(b, per_sample(dt, b))
 
     def flow(self, v: Tensor, dt: Tensor) -> Tensor:
-        return super().flow(v, dt) if self._flow is None else self._flow(v, dt)
+        return super().flow(v, dt) if self._flow is None else self._flow(v, per_sample(dt, v))
 
 
 Apply = Callable[[Tensor], Tensor]
@@ -249,7 +249,7 @@ def operator(
     Args:
         apply: v ↦ A v.
         rate: () or (B,), 1/time; 1/rate is the largest forward-Euler step that keeps what ``keeps`` names.
-        solve: (b, dt) ↦ the v with v − dt·A v = b.
+        solve: (b, dt) ↦ the v with v − dt·A v = b; dt is () or (B, 1, …), to multiply a state.
         flow: (v, dt) ↦ exp(dt·A) v.
         keeps: ``"range"``, ``"range with 0"``, ``"energy"``, an interval ``(low, high)``, or a set of several; nothing
             is proven by default.

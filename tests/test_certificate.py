@@ -78,8 +78,23 @@ def test_a_users_own_coefficient_may_depend_on_the_state():
 
 
 def test_pools_with_one_number_for_all_axes_or_one_for_each():
-    assert lipschitz_bound(nn.MaxPool2d(2, stride=(2, 2))) == lipschitz_bound(nn.AvgPool2d((2, 3), stride=3)) == 1
+    assert lipschitz_bound(nn.MaxPool2d(2, stride=(2, 2))) == 1
+    assert lipschitz_bound(nn.AvgPool2d((2, 3), stride=3)) == pytest.approx(6**-0.5)
     assert lipschitz_bound(nn.AvgPool2d((2, 3), stride=2)) is None
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("count_include_pad", [False, True])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_the_bound_of_means_is_reached_and_not_passed(padding, count_include_pad, ceil_mode):
+    """By the norm of the whole matrix, for images whose sides leave windows cut."""
+    pool = nn.AvgPool2d(2, padding=padding, count_include_pad=count_include_pad, ceil_mode=ceil_mode)
+    for size in (4, 5):
+        units = torch.eye(size**2).reshape(-1, 1, size, size)
+        norm = float(torch.linalg.matrix_norm(pool(units).flatten(1), 2))
+        bound = lipschitz_bound(pool)
+        assert bound is not None and norm <= bound + 1e-6
+        assert norm == pytest.approx(bound) or bound == 1
 
 
 def test_a_bound_that_overflows_is_infinite():
@@ -109,7 +124,7 @@ def test_bounds_of_evolutions():
     residual = Evolve(Euler(Residual(branch)), 1.0, Fixed(2, unchecked=True))
     bound = lipschitz_bound(branch)
     assert bound is not None and lipschitz_bound(residual) == pytest.approx((1 + bound / 2) ** 2)
-    assert lipschitz_bound(nn.Sequential(calm, nn.AvgPool2d(2), nn.MaxPool2d(2))) == 1
+    assert lipschitz_bound(nn.Sequential(calm, nn.AvgPool2d(2), nn.MaxPool2d(2))) == 0.5
     assert lipschitz_bound(nn.MaxPool2d(3, stride=1)) is None  # one cell reaches several windows
 
 

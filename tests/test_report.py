@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torchvision
+from catalogue import TERMS, build
 from states import state
 from torch import nn
 
@@ -70,6 +71,21 @@ def test_a_control_that_proves_nothing_is_unproven(step, control):
     assert block.verdict == "unproven" and "chooses dt" in block.reason
 
 
+@pytest.mark.parametrize("name", TERMS)
+def test_every_term_can_be_reported(name):
+    evolve = Evolve(Euler(build(name)), 0.01, Fixed(1, unchecked=True))
+    (block,) = report(evolve, 0.5 * state().sigmoid()).blocks
+    assert block.verdict in ("stable", "unproven") and block.reason
+
+
+def test_a_proof_for_two_fields_is_one_for_each():
+    react = Evolve(Euler(build("fitz_hugh_nagumo")), 0.1)
+    assert report(react, torch.zeros(1, 2, 4, 4).double()).verdict == "stable"
+    far = torch.zeros(1, 2, 4, 4).double()
+    far[:, 1] = 100.0
+    assert "enter with 0 to 100" in report(react, far).blocks[0].reason
+
+
 @pytest.mark.parametrize("step", [Heun, Exact])
 def test_a_proof_for_an_interval_says_nothing_of_states_beyond_it(step):
     """Allen and Cahn's reaction is proven from −1 to 1; from 5 Heun's step of it overflows, the exact flow does not."""
@@ -79,6 +95,7 @@ def test_a_proof_for_an_interval_says_nothing_of_states_beyond_it(step):
     (block,) = report(react, beyond).blocks
     assert block.verdict == ("unstable" if step is Heun else "unproven")
     assert "enter with 5 to 5" in block.reason and "Tanh" in block.remedy
+    assert ("Exact" in block.remedy) == ("not stay finite" in block.reason) == (step is Heun)
     assert report(nn.Sequential(nn.Tanh(), react), beyond).verdict == "stable"
 
 

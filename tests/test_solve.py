@@ -7,10 +7,21 @@ from pairing import can
 from states import BOUNDARIES, DIMS, grid_of, matrix, number, state
 from torch._subclasses import FakeTensorMode
 
-from pdeconv import BackwardEuler, Constant, CrankNicolson, Diffusion, Grid, PeronaMalik, UnsupportedError
+from pdeconv import BackwardEuler, Constant, CrankNicolson, Diffusion, Grid, PeronaMalik, UnsupportedError, operator
 
 SOLVABLE = [name for name in TERMS if can(build(name), "solve")]
 FLOWING = [name for name in TERMS if can(build(name), "flow")]
+
+
+@pytest.mark.parametrize("way", ["solve", "flow"])
+def test_a_users_closures_get_a_dt_that_multiplies_a_state(way):
+    """As many samples as cells along an axis, where a dt that is not shaped would go along that axis in silence."""
+    s = torch.tensor([0.5, 2.0], dtype=torch.float64).reshape(2, 1, 1)
+    ways = {"solve": lambda b, dt: b / (1 + dt * s), "flow": lambda v, dt: (-dt * s).exp() * v}
+    u, dt = torch.rand(4, 2, 4, 4, dtype=torch.float64), torch.linspace(0.1, 1, 4, dtype=torch.float64)
+    damping = operator(lambda v: -s * v, rate=2.0, keeps="energy", **ways)
+    each = torch.cat([getattr(damping, way)(u[i : i + 1], dt[i]) for i in range(4)])
+    assert torch.equal(getattr(damping, way)(u, dt), each)
 
 
 def test_what_can_be_solved():

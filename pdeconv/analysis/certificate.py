@@ -33,7 +33,9 @@ def certified_radii(classifier: Classifier, images: Tensor) -> Certificate:
 
     The features move by at most L·‖δ‖, L the product of the bounds of stem, stages and ``last``: 1 for an evolution
     that is nonexpansive. Their means over N cells move by L·‖δ‖/√N, and the logit of class i gains on that of j at
-    most ‖wᵢ − wⱼ‖ of it. So the radius is min_j (zᵢ − zⱼ)·√N / (L‖wᵢ − wⱼ‖).
+    most ‖wᵢ − wⱼ‖ of it. So the radius is min_j (zᵢ − zⱼ)·√N / (L‖wᵢ − wⱼ‖). The proof is of exact arithmetic: float32
+    rounds logits by about 1e-6 of their size. :func:`pdeconv.limit_lipschitz` of the stem and the transitions makes L
+    small, and the radii large.
 
     Args:
         classifier: In evaluation: batch statistics have no bound.

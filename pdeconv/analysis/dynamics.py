@@ -222,7 +222,7 @@ def as_scipy(product: Product, state: Tensor) -> Any:
     try:
         from scipy.sparse.linalg import LinearOperator
     except ModuleNotFoundError as error:
-        raise PDEConvError("This analysis needs scipy: pip install scipy") from error
+        raise PDEConvError("This analysis needs scipy: pip install 'scipy>=1.12'") from error
 
     def of_array(vector: np.ndarray) -> np.ndarray:
         v = torch.from_numpy(np.array(vector, dtype=np.float64)).to(state).reshape(state.shape)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from pdeconv.analysis.stability import jacobian_norm
-from pdeconv.control import Clamp, Measured
+from pdeconv.control import Clamp, Measured, steps_needed
 from pdeconv.evolve import Evolve
 from pdeconv.layer_bounds import is_norm
 from pdeconv.lipschitz import lipschitz_bound
 from pdeconv.models.denoiser import Denoiser
-from pdeconv.operator import Keeps, describe
-from pdeconv.steps import Euler
+from pdeconv.operator import Keeps, describe, intervals_of_halves
+from pdeconv.steps import Euler, Exact
 from pdeconv.terms import Residual, Term
 
 Verdict = Literal["stable", "unproven", "unstable"]
@@ -150,9 +150,13 @@ def _judge(
     """The verdict, why, and what to do."""
     step = evolve.step
     if outside := _outside(step.keeps, u):
-        wrong = not finite or growth > ENERGY_GROWTH
-        remedy = "bound what enters, as nn.Tanh and nn.Sigmoid do, or take Exact where the reaction's solution is known"
-        return "unstable" if wrong else "unproven", outside, remedy
+        remedy = "bound what enters, as nn.Tanh and nn.Sigmoid do"
+        if not isinstance(step, Exact):
+            remedy += ", or take Exact where the reaction's solution is known"
+        wrong = "the state does not stay finite" if not finite else f"the state grows {growth:.3g} times"
+        if not finite or growth > ENERGY_GROWTH:
+            return "unstable", f"{wrong}: {outside}", remedy
+        return "unproven", outside, remedy
     seen = f"a perturbation of these states grew {gain:.3g} times, in the worst direction found"
     if not finite:
         return "unstable", "the state does not stay finite", "take more steps, or a shorter duration"
@@ -170,8 +174,8 @@ def _judge(
     if step.keeps and dt <= limit * (1 + 1e-6):
         most = "any dt is safe" if math.isinf(limit) else f"dt = {dt:.3g} ≤ {limit:.3g}, whatever the weights"
         return "stable", f"proven: {most}; keeps {describe(step.keeps)}", ""
-    if step.keeps and measured is not None:
-        needed = math.ceil(evolve.duration / limit) if limit > 0 else None
+    if measured is not None:
+        needed = steps_needed(evolve.duration, limit) if limit > 0 else None
         remedy = "give each coefficient a finite ceiling" if needed is None else f"Fixed({needed}) is proven, as CFL()"
         if dt <= measured * (1 + 1e-6):
             said = f"dt = {dt:.3g} is within the limit {measured:.3g} of these states, but not of every state"
@@ -194,10 +198,15 @@ def _judge(
 
 def _outside(keeps: Keeps, u: Tensor) -> str:
     """What is wrong with a state that lies in none of the intervals that a step keeps, where it keeps nothing else."""
-    intervals = [kept for kept in keeps if isinstance(kept, tuple)]
-    low, high = float(u.min()), float(u.max())
-    if len(intervals) < max(1, len(keeps)) or any(a - 1e-6 <= low and high <= b + 1e-6 for a, b in intervals):
+    intervals = [intervals_of_halves(kept) for kept in keeps if isinstance(kept, tuple)]
+    if not intervals or len(intervals) < len(keeps) or not u.isfinite().all():
         return ""
+    halves = [(float(half.min()), float(half.max())) for half in u.chunk(2, 1)]
+    for pair in intervals:
+        matched = zip(pair, halves, strict=False)  # a single channel has one half
+        if all(a - 1e-6 <= low and high <= b + 1e-6 for (a, b), (low, high) in matched):
+            return ""
+    low, high = min(low for low, _ in halves), max(high for _, high in halves)
     return f"a limit is proven for states within {describe(keeps)} alone, and these enter with {low:.3g} to {high:.3g}"
 
 

@@ -38,7 +38,7 @@ class TimeVarying(Term):
             cannot share weights.
 
     References:
-        E. Haber, L. Ruthotto. Stable architectures for deep neural networks. Inverse Problems 34, 2017.
+        E. Haber, L. Ruthotto. Stable architectures for deep neural networks. Inverse Problems 34, 2018.
 
     Example:
         >>> from pdeconv import Diffusion, Evolve, Fixed, Heun, PerChannel

@@ -15,6 +15,7 @@ from pdeconv.training.evaluation import evaluate
 from pdeconv.training.metrics_log import read_metrics
 from pdeconv.training.network import build_network
 from pdeconv.training.progress import Display, table
+from pdeconv.training.sharpness import draw_sharpness
 from pdeconv.training.state import Position, load_weights
 from pdeconv.training.tasks import Task
 
@@ -35,7 +36,7 @@ def finish_run(
         model: the model as it was trained, wrapped for several processes.
         network: what is evaluated of it: the same without the wrapper where that is possible.
     """
-    from pdeconv.viz import curves_figure, sharpness_figure  # matplotlib is not needed before
+    from pdeconv.viz import curves_figure  # matplotlib is not needed before
 
     folder = Path(config.run)
     best_step = position.step if position.best_step is None else position.best_step
@@ -69,10 +70,13 @@ def finish_run(
         display.show(report)
     display.say("to open:")
     best = folder / "checkpoints" / "best"
-    if any(record.get("sharpness") is not None for record in records):
-        sharpness_figure(records).savefig(folder / "sharpness.png")
-        pictures.append(folder / "sharpness.png")
-    files = [*pictures, folder / "curves.png", folder / "metrics.jsonl", folder / "config.yaml"]
+    files = [
+        *pictures,
+        *draw_sharpness(folder),
+        folder / "curves.png",
+        folder / "metrics.jsonl",
+        folder / "config.yaml",
+    ]
     for path in [*files, best if best.exists() else step_folder(folder / "checkpoints", best_step)]:
         display.say(f"  {path}")
 

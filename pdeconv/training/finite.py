@@ -16,6 +16,7 @@ from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import step_folder, steps_present
 from pdeconv.training.durable import sync_file
 from pdeconv.training.sampling import Batches
+from pdeconv.training.sharpness import draw_sharpness
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -189,7 +190,8 @@ def _advice(folder: Path, config: TrainConfig, before: float = math.inf) -> str:
         remedies.append("precision no")
     saved = [step for step in steps_present(folder / "checkpoints") if step < before]
     branch = f" with --resume {step_folder(folder / 'checkpoints', saved[-1])}" if saved else ""
-    return f"try another --run{branch} and {' or '.join(remedies)}"
+    seen = "".join(f"; {path} shows the sharpness beside 2/lr" for path in draw_sharpness(folder))
+    return f"try another --run{branch} and {' or '.join(remedies)}{seen}"
 
 
 def save_batch(path: Path, batch: dict[str, Tensor | int]) -> None:

@@ -40,7 +40,7 @@ def animate(
         channels: Which channels to show as tiles; None for a picture of 1 or 3 channels, else all.
         zoom: Pixels of the file for one cell.
         seconds: Of the whole; each frame is shown as long as its step of time lasts.
-        loop: Whether it begins again.
+        loop: Whether it begins again, where the format can say so: an mp4 is played as its player likes.
         columns: Tiles side by side; by default about as many as rows.
 
     Returns:
@@ -62,7 +62,7 @@ def animate(
     frames = frames.repeat(max(1, zoom), axis=1).repeat(max(1, zoom), axis=2)
     durations = _durations(trajectory.times, checked_number("animate", "seconds", seconds))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")  # ffmpeg tells the format from the ending
     try:
         if path.suffix.lower() == ".mp4":
             _write_mp4(frames, durations, partial, path)
@@ -74,12 +74,17 @@ def animate(
                 save_all=True,
                 append_images=images[1:],
                 duration=durations,
-                **({"loop": 0} if loop else {"loop": 1}),
+                **_repeats(path, loop),
             )
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def _repeats(path: Path, loop: bool) -> dict[str, int]:
+    """As Pillow wants it: 0 is for ever; a gif counts repetitions, so it plays once without a number."""
+    return {"loop": 0} if loop else {} if path.suffix.lower() == ".gif" else {"loop": 1}
 
 
 def _pictures(states: Tensor) -> NDArray:

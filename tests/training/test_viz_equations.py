@@ -26,6 +26,7 @@ from pdeconv import (
     PeronaMalik,
     Reaction,
     TanhInfluence,
+    Trajectory,
     create_model,
 )
 from pdeconv.analysis import decompose, report
@@ -142,6 +143,27 @@ def test_an_animation_has_a_frame_a_state(tmp_path, ending, channels):
         assert image.n_frames == len(trajectory.states)  # pyright: ignore[reportAttributeAccessIssue]
         assert image.size[0] >= 14 and (channels == 5 or image.size == (14, 12))
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp"])
+@pytest.mark.parametrize("loop", [True, False])
+def test_an_animation_plays_for_ever_or_once(tmp_path, ending, loop):
+    trajectory = Evolve(Euler(Diffusion(Constant(1.0))), 0.6, CFL(0.9)).trajectory(torch.rand(1, 1, 6, 7))
+    with Image.open(animate(trajectory, tmp_path / f"heat.{ending}", loop=loop)) as image:
+        assert image.info.get("loop") == (0 if loop else None if ending == "gif" else 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_a_film_lasts_as_long_as_asked_and_shows_the_states(tmp_path, channels):
+    iio = pytest.importorskip("imageio.v3")
+    pytest.importorskip("imageio_ffmpeg")
+    states = tuple(torch.full((1, channels, 16, 24), value) for value in (0.0, 0.5, 1.0))
+    path = animate(Trajectory(torch.tensor([0.0, 1.0, 2.0]), states), tmp_path / "fade.mp4", zoom=2, seconds=2.0)
+    frames = iio.imread(path, plugin="FFMPEG")
+    assert [file.name for file in tmp_path.iterdir()] == ["fade.mp4"]
+    assert iio.immeta(path, plugin="FFMPEG")["duration"] == pytest.approx(2.0, abs=0.1)
+    assert frames[0, 4, 4].max() < 30 and frames[-1, 4, 4].min() > 225  # tiles of 5 channels have gaps between them
+    assert channels == 5 or frames.shape[1:] == (32, 48, 3)
 
 
 def test_an_animation_keeps_one_scale_of_gray(tmp_path):
