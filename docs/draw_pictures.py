@@ -106,7 +106,7 @@ def labelled(evolved: dict[str, Trajectory]) -> Trajectory:
 
 def equations(evolved: dict[str, Trajectory]) -> Figure:
     """The photograph before and after each equation."""
-    figure = Figure(figsize=(11, 2.9), layout="constrained")
+    figure = Figure(figsize=(11, 2.55), layout="constrained")
     axes = figure.subplots(1, len(evolved) + 1)
     first = next(iter(evolved.values())).states[0]
     pictures = {"A photograph\n$u(0)$": first} | {title: found.states[-1] for title, found in evolved.items()}
@@ -118,7 +118,7 @@ def equations(evolved: dict[str, Trajectory]) -> Figure:
 
 
 def depth() -> Figure:
-    """Logistic growth by 2, 4 and 16 Euler steps beside its solution: deeper is finer in time."""
+    """Logistic growth by 4, 8 and 32 Euler steps beside its solution: deeper is finer in time."""
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.subplots()
     start = torch.full((1, 1, 1, 1), 0.05)
@@ -159,7 +159,7 @@ def waves() -> Figure:
             factor = amplification(step, dt, (cells,))[:, 0, 0].real
             panel.plot(angles[kept], factor[kept], label=type(step).__name__)
         panel.set(title=f"dt = {dt:g}", xlabel="radians a cell: smooth to fine", ylim=(-2.2, 1.15))
-    panel.legend(frameon=False, loc="lower left")
+    figure.axes[0].legend(frameon=False, loc="lower left")
     figure.axes[0].set_ylabel("factor in one step")
     return figure
 
