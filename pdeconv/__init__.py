@@ -8,6 +8,7 @@ from pdeconv.block_rules import BlockRule, CondensedBlocks, EulerBlocks, Stabili
 from pdeconv.blocks import PDEBasicBlock, PDEBlock
 from pdeconv.classifying import classify
 from pdeconv.coefficient import Coefficient, Constant, FixedCoefficient, PerChannel
+from pdeconv.coefficient_field import CoefficientField
 from pdeconv.control import CFL, Clamp, Control, Fixed, Measured
 from pdeconv.conversion_report import ConversionReport
 from pdeconv.convert import Conversion, replace_blocks
@@ -29,6 +30,7 @@ from pdeconv.filters import (
     shock_filter,
 )
 from pdeconv.grid import Grid
+from pdeconv.identification import Candidate, Identified, candidates_for, fit_snapshots, identify
 from pdeconv.influence import Influence, NormalisedInfluence, RationalInfluence, ReLUInfluence, TanhInfluence
 from pdeconv.interpolation import ClampedCubicInterpolation, CubicInterpolation, Interpolation, LinearInterpolation
 from pdeconv.layer_diffusivity import ConvDiffusivity, PooledDiffusivity
@@ -40,6 +42,7 @@ from pdeconv.moments import kernel_from_moments, moments_of_kernel
 from pdeconv.noise_level import estimate_noise_level
 from pdeconv.operator import Operator, operator
 from pdeconv.p_laplacian import PLaplace, TotalVariation
+from pdeconv.pde_residual import pde_residual
 from pdeconv.potential import Potential, SplinePotential
 from pdeconv.refine import refine_space, refine_time
 from pdeconv.residual_blocks import ResidualParts, register_residual_block
@@ -140,11 +143,13 @@ __all__ = [
     "Bistable",
     "BlockRule",
     "BogackiShampine",
+    "Candidate",
     "Central",
     "Charbonnier",
     "Clamp",
     "ClampedCubicInterpolation",
     "Coefficient",
+    "CoefficientField",
     "CoherenceEnhancing",
     "CondensedBlocks",
     "ConservativeAdvection",
@@ -192,6 +197,7 @@ __all__ = [
     "HamiltonianSystem",
     "Heun",
     "IMEXEuler",
+    "Identified",
     "Influence",
     "Interpolation",
     "Law",
@@ -260,6 +266,7 @@ __all__ = [
     "Wave",
     "Weickert",
     "apply_in_tiles",
+    "candidates_for",
     "classify",
     "create_model",
     "curvature_motion",
@@ -271,7 +278,9 @@ __all__ = [
     "enhance_coherence",
     "estimate_noise_level",
     "evolve_in_tiles",
+    "fit_snapshots",
     "fold_ceilings",
+    "identify",
     "keep_freed_memory",
     "kernel_from_moments",
     "limit_lipschitz",
@@ -281,6 +290,7 @@ __all__ = [
     "model_card",
     "moments_of_kernel",
     "operator",
+    "pde_residual",
     "refine_space",
     "refine_time",
     "register_model",

@@ -13,6 +13,7 @@ COMMANDS = {
     "explore": "pdeconv.explore_files",
     "report": "pdeconv.report_files",
     "decompose": "pdeconv.decompose_files",
+    "identify": "pdeconv.identify_files",
 }
 """Name of a command, and the module whose ``main`` does it."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pdeconv.coefficient import check_channels
 from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
 from pdeconv.grid import Grid
-from pdeconv.resample import linear_weights, resampled
+from pdeconv.resample import resampled
 from pdeconv.stencil import divergence, extend_wide, face_mean, odd_at_walls
 from pdeconv.velocity import Velocity, check_dims
 

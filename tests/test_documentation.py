@@ -28,6 +28,7 @@ COMMANDS = [
     for command in re.findall(r"^python (?!-c)[^\n]*", page.read_text(), re.MULTILINE)
 ]
 NEEDS = {
+    "find_equations": {},
     "denoising": {"noisy": np.random.default_rng(0).random((24, 24)), "photo": np.zeros((16, 16, 3), np.uint8)},
     "classification": {"image": np.zeros((40, 32, 3), np.uint8), "stack": np.zeros((2, 40, 32, 3))},
     "loss_is_nan": {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +99,7 @@ def fit_snapshots(
     def march() -> tuple[Tensor, Tensor]:
         """States at the times, and what jumps between segments."""
         states, ends = [], []
-        for part, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for part, (first, last) in enumerate(pairwise(bounds)):
             u = starts[part : part + 1]
             states.append(u)
             for place in range(first, last):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -13,8 +14,11 @@ from pdeconv.errors import PDEConvError, checked_number, checked_type
 from pdeconv.grid import Grid
 from pdeconv.identification.candidates import Candidate, candidates_for
 from pdeconv.identification.equation import FoundEquation
-from pdeconv.identification.weak_form import test_functions
+from pdeconv.identification.weak_form import weak_form
 
+MOST_CHOICES = 100_000
+UNRESOLVED = 0.005
+"""Share of u_t that the spacing and the times do not tell, even where there is no noise."""
 BLOCKS = 10
 """Parts of the data that are left out one by one to see how much the coefficients depend on them."""
 
@@ -70,9 +74,9 @@ def identify(
     """Find u_t = Σⱼ cⱼ Fⱼ(u), with as few of the candidates Fⱼ as explain the snapshots.
 
     Both sides are integrated against many smooth test functions, which take all derivatives, and the coefficients are
-    those of least squares. Of each field the candidate that matters least is left out again and again, as long as what
-    remains unexplained does not rise by more than ``tolerance`` above what all candidates together leave: above the
-    noise. The mean that powers of white noise have is subtracted.
+    those of least squares. Of each field the fewest candidates are taken, the best of all choices of as many, that
+    leave unexplained at most ``1 + tolerance`` times what all candidates together leave: the noise, or 0.5 % of u_t
+    where that is more. The mean that powers of white noise have is subtracted.
 
     Args:
         snapshots: (T, C, *S), the fields at T times; noise is welcome, gaps are not.
@@ -105,8 +109,8 @@ def identify(
     grid = Grid(dims=dims) if grid is None else grid
     if dims != grid.dims or times.shape != snapshots.shape[:1]:
         raise PDEConvError(
-            f"identify needs snapshots (T, C, *S) of {grid.dims} axes and T times, but got {tuple(snapshots.shape)} and "
-            f"{tuple(times.shape)}."
+            f"identify needs snapshots (T, C, *S) of {grid.dims} axes and T times, but got {tuple(snapshots.shape)} "
+            f"and {tuple(times.shape)}."
         )
     u, times = snapshots.detach().double().cpu(), times.detach().double().cpu()
     if not u.isfinite().all():
@@ -120,7 +124,7 @@ def identify(
         raise PDEConvError(
             f"identify needs candidates of {channels} fields on {dims} axes: candidates_for({channels}, …)."
         )
-    tests = test_functions(times, grid, u.shape[2:], radius)
+    tests = weak_form(times, grid, u.shape[2:], radius)
     noise = noise_levels(u) if noise is None else list(noise)
     if len(noise) != channels:
         raise PDEConvError(f"identify needs the noise of each of {channels} fields, but got {len(noise)} numbers.")
@@ -157,14 +161,37 @@ def noise_levels(u: Tensor) -> list[float]:
 
 
 def _fewest(matrix: Tensor, right: Tensor, tolerance: float) -> list[int]:
-    """Columns that are needed, found by leaving out the one that matters least, again and again."""
-    kept = list(range(matrix.shape[1]))
-    _, least = _least_squares(matrix, right)
+    """The fewest columns that leave hardly more than all do, the best of all choices of as many.
+
+    Where there are too many choices, the columns that matter least are left out one by one.
+    """
+    scales = matrix.norm(dim=0).clamp(min=1e-300)
+    triangle = torch.linalg.qr(torch.cat((matrix / scales, right[:, None]), 1), mode="r").R  # keeps all norms
+    columns, target = triangle[:, :-1], triangle[:, -1]
+    count = matrix.shape[1]
+    least = _least_squares(columns, target)[1]
+    enough = torch.maximum((1 + tolerance) * least, UNRESOLVED * target.norm())
+    if target.norm() <= enough:
+        return []
+    for size in range(1, count):
+        if math.comb(count, size) > MOST_CHOICES:
+            return _one_by_one(columns, target, float(enough))
+        choices = torch.tensor(list(combinations(range(count), size)))
+        chosen = columns[:, choices].movedim(1, 0)  # (choices, rows, size)
+        found = torch.linalg.lstsq(chosen, target[:, None].expand(len(choices), -1, 1)).solution
+        left = (chosen @ found - target[:, None]).norm(dim=(1, 2))
+        if left.min() <= enough:
+            return choices[int(left.argmin())].tolist()
+    return list(range(count))
+
+
+def _one_by_one(columns: Tensor, target: Tensor, enough: float) -> list[int]:
+    kept = list(range(columns.shape[1]))
     while kept:
         without = {column: [other for other in kept if other != column] for column in kept}
-        left = {column: _least_squares(matrix[:, others], right)[1] for column, others in without.items()}
-        column = min(left, key=lambda column: float(left[column]))
-        if left[column] > (1 + tolerance) * least + 1e-12 * right.norm():
+        left = {column: float(_least_squares(columns[:, others], target)[1]) for column, others in without.items()}
+        column = min(left, key=left.__getitem__)
+        if left[column] > enough:
             break
         kept = without[column]
     return kept
@@ -192,9 +219,8 @@ def _with_error(value: float, error: float) -> str:
 
     Example:
         >>> _with_error(0.29968, 0.00042), _with_error(12.3, 2.1), _with_error(1.0, 0.0)
-        ('0.2997(4)', '12(2)', '1.0000(1)')
+        ('0.2997(4)', '12(2)', '1.00000(1)')
     """
-    if not error > 0 or not math.isfinite(error):
-        error = 1e-4 * abs(value)
+    error = max(error, 1e-5 * abs(value)) if math.isfinite(error) else abs(value)
     digits = max(0, -math.floor(math.log10(error)))
     return f"{value:.{digits}f}({max(1, round(error * 10**digits))})"

@@ -27,7 +27,7 @@ OVERLAP = 3
 
 
 @dataclass(frozen=True)
-class TestFunctions:
+class WeakForm:
     """Where test functions stand, and how far they reach.
 
     Attributes:
@@ -37,8 +37,6 @@ class TestFunctions:
         duration: Radius in time.
         lengths: Radius along each axis.
     """
-
-    __test__ = False  # for pytest
 
     times: Tensor
     grid: Grid
@@ -78,9 +76,7 @@ class TestFunctions:
         return _bump(distance, radius, order) * spacing
 
 
-def test_functions(
-    times: Tensor, grid: Grid, cells: Sequence[int], radius: tuple[float, float] | None
-) -> TestFunctions:
+def weak_form(times: Tensor, grid: Grid, cells: Sequence[int], radius: tuple[float, float] | None) -> WeakForm:
     """With a radius in time and one in length, or as the data suggest.
 
     Raises ``PDEConvError`` where none fits into the data.
@@ -91,17 +87,17 @@ def test_functions(
         lengths = tuple(min(10.0, count / 4) * dx for count, dx in zip(cells, grid.spacings, strict=True))
     else:
         duration, lengths = radius[0], (radius[1],) * len(cells)
-    found = TestFunctions(times, grid, tuple(cells), duration, lengths)
+    found = WeakForm(times, grid, tuple(cells), duration, lengths)
     for axis, (count, dx) in enumerate(zip(cells, grid.spacings, strict=True)):
         if not 3 * dx <= lengths[axis] <= count * dx / 2:
             raise PDEConvError(
-                f"identify needs test functions of a radius of 3 cells to half of the {count} cells of axis {axis + 1}, "
-                f"but got {lengths[axis] / dx:.3g} cells; give larger snapshots, or another radius."
+                f"identify needs test functions of a radius of 3 cells to half of the {count} cells of axis {axis + 1},"
+                f" but got {lengths[axis] / dx:.3g} cells; give larger snapshots, or another radius."
             )
     if not 2 * whole / (len(times) - 1) <= duration <= whole / 2:
         raise PDEConvError(
-            f"identify needs test functions of a radius of 2 intervals to half of the {len(times)} snapshots in time, but "
-            f"got {duration / whole * (len(times) - 1):.3g} intervals; give more snapshots, or another radius."
+            f"identify needs test functions of a radius of 2 intervals to half of the {len(times)} snapshots in time, "
+            f"but got {duration / whole * (len(times) - 1):.3g} intervals; give more snapshots, or another radius."
         )
     return found
 
