@@ -43,6 +43,8 @@ class FoundEquation(Term):
         ('0.5 Δu', torch.Size([1, 1, 8, 8]))
     """
 
+    grid: Grid
+
     def __init__(self, candidates: Sequence[Candidate], coefficients: Tensor, grid: Grid) -> None:
         super().__init__()
         self.candidates, self.grid = tuple(candidates), grid

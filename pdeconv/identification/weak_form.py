@@ -46,10 +46,10 @@ class WeakForm:
 
     def integrals(self, field: Tensor, orders: Sequence[int], order_in_time: int = 0) -> Tensor:
         """⟨ψ, ∂^α f⟩ of a field (T, *S) for all test functions, (number in time, *number along each axis)."""
-        value = torch.tensordot(self._in_time(order_in_time), field, dims=([1], [0]))
+        value = torch.tensordot(self._in_time(order_in_time), field, dims=1)
         for axis, order in enumerate(orders):
             along = self._along(axis, order).to(field)
-            value = torch.tensordot(along, value, dims=([1], [axis + 1])).movedim(0, axis + 1)
+            value = torch.tensordot(along, value.movedim(axis + 1, 0), dims=1).movedim(0, axis + 1)
         return value * (-1) ** (sum(orders) + order_in_time)
 
     def _in_time(self, order: int) -> Tensor:
