@@ -5,6 +5,8 @@ python -m pdeconv identify snapshots.npz --spacing 0.5 --boundary periodic
 """
 
 import json
+import math
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +26,9 @@ class IdentifyConfig:
     """What to look at, and how."""
 
     snapshots: str
-    """a file .npz with u, (T, C, *S) or (T, *S) of one field, and times, (T,)"""
-    fields: int = 1
-    """number of fields C in u; with 1, u may lack the axis"""
+    """a file .npz with u and times, (T,); u is (T, N) or (T, H, W) of one field, or (T, C, H, W) of C fields"""
+    fields: int | None = None
+    """number of fields C if u is (T, C, *S) with another number of axes S than two, such as (T, C, N)"""
     spacing: float = 1.0
     """distance between neighbouring cells"""
     boundary: Literal["neumann", "periodic", "dirichlet", "reflect"] = "neumann"
@@ -50,40 +52,43 @@ def main(argv: Sequence[str]) -> int:
     grid = Grid(settings.spacing, settings.boundary, dims=u.dim() - 2)
     found = identify(u, times, grid, candidates_for(u.shape[1], grid.dims, settings.degree), settings.tolerance)
     if settings.json:
-        names = [candidate.name for candidate in found.candidates]
         rows = [
-            {name: [value, error] for name, value, error in zip(names, values, errors, strict=True) if value}
-            for values, errors in zip(found.coefficients.tolist(), found.deviations.tolist(), strict=True)
+            {name: [value, None if math.isnan(error) else error] for name, (value, error) in row.items()}
+            for row in found.as_dicts()
         ]
-        print(json.dumps({"equations": rows, "residuals": found.residuals.tolist()}, ensure_ascii=False))
+        content = {"equations": rows, "unexplained": found.unexplained.tolist(), "alternatives": found.alternatives}
+        print(json.dumps(content, ensure_ascii=False))
     else:
+        fields, cells = u.shape[1], " × ".join(map(str, u.shape[2:]))
+        print(f"{fields} field{'s' * (fields > 1)} of {cells} cells at {len(times)} times")
         print(found)
-        shares = ", ".join(f"{100 * share:.2g} %" for share in found.residuals.tolist())
-        print(f"out of {len(found.candidates)} candidates; unexplained: {shares} of u_t")
+        shares = ", ".join(f"{100 * share:.2g} %" for share in found.unexplained.tolist())
+        print(f"out of {len(found.candidates)} candidates; unexplained: {shares} of the rate of change")
     return 0
 
 
-def _read(path: Path, fields: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _read(path: Path, fields: int | None) -> tuple[torch.Tensor, torch.Tensor]:
     """u (T, C, *S) and the times (T,), float64."""
     if not path.exists():
         raise PDEConvError(f"no file at {str(path)!r}; give a .npz with u and times")
     try:
-        with np.load(path, allow_pickle=False) as content:
-            missing = {"u", "times"} - set(content.files)
-            if missing:
-                raise PDEConvError(
-                    f"{str(path)!r}: expected the arrays u and times, got {', '.join(content.files) or 'none'}"
-                )
-            u, times = (torch.from_numpy(np.asarray(content[name], dtype=np.float64)) for name in ("u", "times"))
-    except (OSError, ValueError) as error:
-        if isinstance(error, PDEConvError):
-            raise
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise PDEConvError(f"{str(path)!r} is no .npz of numbers: {error}") from error
-    if fields == 1 and u.dim() > 1 and (u.dim() == 2 or u.shape[1] != 1):
+    if not {"u", "times"} <= set(arrays):
+        raise PDEConvError(f"{str(path)!r}: expected the arrays u and times, got {', '.join(arrays) or 'none'}")
+    if any(arrays[name].dtype.kind not in "fiub" for name in ("u", "times")):
+        raise PDEConvError(f"{str(path)!r}: expected real numbers, got {arrays['u'].dtype} and {arrays['times'].dtype}")
+    u, times = (torch.from_numpy(arrays[name].astype(np.float64)) for name in ("u", "times"))
+    shape = tuple(u.shape)
+    if fields is None and u.dim() in (2, 3):
         u = u[:, None]
-    if u.dim() not in (3, 4, 5) or u.shape[1] != fields or times.dim() != 1:
+    fits = u.dim() in (3, 4, 5) and times.dim() == 1 and (fields is None or u.shape[1] == fields)
+    if not fits or (fields is None and u.dim() == 5):
+        wanted = "(T, N), (T, H, W) or (T, C, H, W)" if fields is None else f"(T, {fields}, *S)"
         raise PDEConvError(
-            f"{str(path)!r}: expected u of shape (T, {fields}, *S) with 1 to 3 axes S and times (T,), got "
-            f"{tuple(u.shape)} and {tuple(times.shape)}; --fields says how many fields u has"
+            f"{str(path)!r}: expected u of shape {wanted} and times (T,), got {shape} and {tuple(times.shape)}; "
+            "--fields says how many fields u has"
         )
     return u, times

@@ -225,10 +225,10 @@ class _Closure(Operator):
         return self._apply(v)
 
     def solve(self, b: Tensor, dt: Tensor) -> Tensor:
-        return super().solve(b, dt) if self._solve is None else self._solve(b, per_sample(dt, b))
+        return super().solve(b, dt) if self._solve is None else self._solve(b, per_sample(torch.as_tensor(dt), b))
 
     def flow(self, v: Tensor, dt: Tensor) -> Tensor:
-        return super().flow(v, dt) if self._flow is None else self._flow(v, per_sample(dt, v))
+        return super().flow(v, dt) if self._flow is None else self._flow(v, per_sample(torch.as_tensor(dt), v))
 
 
 Apply = Callable[[Tensor], Tensor]

@@ -184,10 +184,13 @@ def _judge(
         return verdict, f"dt = {dt:.3g} exceeds the limit {measured:.3g} of these states; {seen}", remedy
     kept = "nothing is proven of the step"
     if isinstance(getattr(step, "term", None), Residual):
-        if courant is not None and courant < 1:
+        if courant is not None and courant < 1 and type(step) is Euler:
             bounded = f"a perturbation grows at most {1 + courant:.3g} times in a step, as dt·L ≤ {courant:.3g}"
             return "unproven", f"a residual branch, bounded but not proven to shrink anything: {bounded}", ""
-        remedy = "bound it: limit_lipschitz(evolve.step.term.module, 0.9), or StabilisedBlocks() for a ResNet's blocks"
+        if courant is None:
+            return "unproven", f"{kept}, a residual branch; {seen}", ""
+        bounded = f"limit_lipschitz(evolve.step.term.module, {0.9 / dt:.3g})"
+        remedy = f"bound it: {bounded}, or StabilisedBlocks() for a ResNet's blocks"
         return "unproven", f"{kept}, a residual branch; {seen}", remedy
     if any(is_norm(part) for part in step.modules()):
         remedy = "leave out the normalisation inside, or bound it: NormalisedInfluence"

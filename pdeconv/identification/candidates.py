@@ -9,6 +9,7 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
+from pdeconv.coefficient import check_channels
 from pdeconv.errors import PDEConvError, checked_count
 
 DIGITS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -34,11 +35,20 @@ class Candidate:
     orders: tuple[tuple[int, ...], ...]
     factor: float = 1.0
 
+    def __post_init__(self) -> None:
+        fits = self.orders and all(len(order) == len(self.orders[0]) for order in self.orders) and self.powers
+        if not fits or min(self.powers) < 0 or min(map(min, self.orders)) < 0:
+            raise PDEConvError(
+                f"Candidate {self.name!r} needs a power for each field and multi-indices of one length, at least 0, "
+                f"but got powers={self.powers} and orders={self.orders}."
+            )
+
     def monomial(self, u: Tensor, noise: Sequence[float] | None = None) -> Tensor:
         """(B, C, *S) → (B, *S), for fields with white noise of standard deviation σ each such that the mean is right.
 
         The mean of (u + n)² is u² + σ². The Hermite polynomials Hₖ₊₁ = u Hₖ − k σ² Hₖ₋₁ in place of powers undo that.
         """
+        check_channels(len(self.powers), u, f"Candidate {self.name!r}")
         value = torch.ones_like(u[:, 0])
         for field, power in enumerate(self.powers):
             sigma = 0.0 if noise is None else noise[field]
@@ -72,11 +82,7 @@ def candidates_for(channels: int = 1, dims: int = 2, degree: int = 3) -> tuple[C
 
 
 def _all(channels: int, dims: int, degree: int) -> Iterator[Candidate]:
-    names = (
-        ["u", "v", "w"][:channels]
-        if channels <= 3
-        else [f"u{number}".translate(DIGITS) for number in range(1, channels + 1)]
-    )
+    names = field_names(channels)
     fields = range(channels)
     none = (0,) * dims
     for total in range(degree + 1):
@@ -103,3 +109,15 @@ def _product(names: list[str], powers: tuple[int, ...]) -> str:
     raised = {1: "", 2: "²", 3: "³"}
     factors = [f"{name}{raised.get(power, f'^{power}')}" for name, power in zip(names, powers, strict=True) if power]
     return "".join(factors) or "1"
+
+
+def field_names(channels: int) -> list[str]:
+    """u, v, w; or u₁, u₂, … of more.
+
+    Example:
+        >>> field_names(2), field_names(4)
+        (['u', 'v'], ['u₁', 'u₂', 'u₃', 'u₄'])
+    """
+    if channels <= 3:
+        return ["u", "v", "w"][:channels]
+    return [f"u{number}".translate(DIGITS) for number in range(1, channels + 1)]

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pdeconv.coefficient import check_channels
+from pdeconv.errors import PDEConvError
 from pdeconv.grid import Grid
-from pdeconv.identification.candidates import Candidate
+from pdeconv.identification.candidates import Candidate, field_names
 from pdeconv.operator import Operator, operator
 from pdeconv.stencil import extend_wide
 from pdeconv.terms import Term
@@ -17,13 +19,16 @@ from pdeconv.terms import Term
 DERIVATIVES = {
     1: (1 / 12, -2 / 3, 0.0, 2 / 3, -1 / 12),
     2: (-1 / 12, 4 / 3, -5 / 2, 4 / 3, -1 / 12),
+    3: (-1 / 2, 1.0, 0.0, -1.0, 1 / 2),
     4: (1.0, -4.0, 6.0, -4.0, 1.0),
 }
-"""Weights of 5 neighbours, of order 4, 4 and 2."""
+"""Weights of 5 neighbours, of order 4, 4, 2 and 2."""
 
 
 class FoundEquation(Term):
     """u_t = Σⱼ cⱼ Fⱼ(u), with learnable coefficients and central differences; nothing is proven of it.
+
+    Coefficients that are 0 at first stay 0: those of candidates that were not chosen.
 
     Step it with ``RK4`` and ``Fixed(n, unchecked=True)``, n large enough for its fastest part.
 
@@ -33,7 +38,11 @@ class FoundEquation(Term):
         grid: Spacing and boundary.
 
     Attributes:
-        coefficients: (C, J), learnable.
+        coefficients: (C, J), learnable where ``chosen``.
+        chosen: (C, J), which candidates make the equation of which field.
+
+    Raises:
+        PDEConvError: If a derivative is of an order above 4.
 
     Example:
         >>> from pdeconv import RK4, Evolve, Fixed
@@ -44,29 +53,40 @@ class FoundEquation(Term):
     """
 
     grid: Grid
+    chosen: Tensor
 
     def __init__(self, candidates: Sequence[Candidate], coefficients: Tensor, grid: Grid) -> None:
         super().__init__()
+        steep = [one.name for one in candidates if max(map(max, one.orders)) > max(DERIVATIVES)]
+        if steep:
+            raise PDEConvError(f"FoundEquation differentiates up to order 4, but got {', '.join(steep)}.")
         self.candidates, self.grid = tuple(candidates), grid
         self.coefficients = nn.Parameter(coefficients.detach().clone())
-        self._used = [bool(column.any()) for column in coefficients.T]
+        self.register_buffer("chosen", coefficients.detach() != 0)
 
     @property
     def equation(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        sides = []
-        for row in self.coefficients.tolist():
-            summands = [f"{value:.4g} {one.name}" for value, one in zip(row, self.candidates, strict=True) if value]
-            sides.append(" + ".join(summands).replace("+ -", "− ") or "0")
-        return ", ".join([sides[0], *(f"{name}_t = {side}" for name, side in zip("vw", sides[1:], strict=False))])
+        names, sides = field_names(len(self.coefficients)), []
+        for row in (self.coefficients * self.chosen).tolist():
+            summands = [
+                f"{'−' if value < 0 else '+'} {abs(value):.4g}" + (f" {one.name}" if one.name != "1" else "")
+                for value, one in zip(row, self.candidates, strict=True)
+                if value
+            ]
+            sides.append(" ".join(summands).removeprefix("+ ") or "0")
+        return ", ".join([sides[0], *(f"{name}_t = {side}" for name, side in zip(names[1:], sides[1:], strict=True))])
 
     def forward(self, u: Tensor) -> Operator:
+        self.grid.check(u)
+        check_channels(len(self.coefficients), u, "FoundEquation")
         return operator(self.right_hand_side, rate=u.new_full((), math.inf))
 
     def right_hand_side(self, u: Tensor) -> Tensor:
         """Σⱼ cⱼ Fⱼ(u), (B, C, *S)."""
         total = torch.zeros_like(u)
-        for candidate, used, weights in zip(self.candidates, self._used, self.coefficients.T, strict=True):
-            if used:
+        kept = self.coefficients * self.chosen
+        for candidate, weights, chosen in zip(self.candidates, kept.T, self.chosen.T.tolist(), strict=True):
+            if any(chosen):
                 field = candidate.factor * self._derivative(candidate, u)
                 total = total + weights.to(u).reshape(-1, *(1,) * (u.dim() - 2)) * field[:, None]
         return total

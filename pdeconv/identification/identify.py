@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from pdeconv.errors import PDEConvError, checked_number, checked_type
-from pdeconv.grid import Grid
-from pdeconv.identification.candidates import Candidate, candidates_for
+from pdeconv.grid import Grid, check_state
+from pdeconv.identification.candidates import Candidate, candidates_for, field_names
 from pdeconv.identification.equation import FoundEquation
-from pdeconv.identification.weak_form import weak_form
+from pdeconv.identification.selection import fewest_columns, least_squares, standard_errors
+from pdeconv.identification.weak_form import OVERLAP, POWER, WeakForm, weak_form
 
-MOST_CHOICES = 100_000
-UNRESOLVED = 0.005
-"""Share of u_t that the spacing and the times do not tell, even where there is no noise."""
-BLOCKS = 10
-"""Parts of the data that are left out one by one to see how much the coefficients depend on them."""
+ROWS = 3
+"""Test functions for each candidate, at least."""
 
 
 @dataclass(frozen=True)
@@ -30,32 +27,37 @@ class Identified:
     Attributes:
         candidates: All that were offered.
         coefficients: (C, J), float64; 0 where a candidate was not chosen.
-        deviations: (C, J), their standard errors, by leaving out a tenth of the data at a time.
-        residuals: (C,), what the equation does not explain of u_t in its weak form, as a share: 0 is all, 1 nothing.
+        standard_errors: (C, J), by leaving out boxes of two radii of the data one by one; NaN of too little data.
+        unexplained: (C,), what the equation leaves of u_t in its weak form, as a share: 0 is nothing, 1 all.
+        alternatives: Of each field, other choices of as many candidates, by name, that explain as much.
         grid: Of the snapshots.
     """
 
     candidates: tuple[Candidate, ...]
     coefficients: Tensor
-    deviations: Tensor
-    residuals: Tensor
+    standard_errors: Tensor
+    unexplained: Tensor
+    alternatives: tuple[tuple[tuple[str, ...], ...], ...]
     grid: Grid
 
     def __str__(self) -> str:
-        channels = len(self.coefficients)
-        names = "uvw" if channels <= 3 else [f"u{number + 1}" for number in range(channels)]
-        return "\n".join(f"{names[field]}_t = {self._right_hand_side(field)}" for field in range(channels))
-
-    def _right_hand_side(self, field: int) -> str:
-        summands = []
-        for candidate, value, error in zip(
-            self.candidates, self.coefficients[field].tolist(), self.deviations[field].tolist(), strict=True
+        lines = []
+        for name, found, others in zip(
+            field_names(len(self.coefficients)), self.as_dicts(), self.alternatives, strict=True
         ):
-            if value:
-                sign = "− " if value < 0 else "+ " if summands else ""
-                name = "" if candidate.name == "1" else f" {candidate.name}"
-                summands.append(f"{sign}{_with_error(abs(value), error)}{name}")
-        return " ".join(summands) or "0"
+            lines.append(f"{name}_t = {_summed(found)}")
+            if others:
+                shown = "; ".join(" and ".join(names) for names in others[:3])
+                lines.append(f"  these data cannot tell it from {shown}{', …' if len(others) > 3 else ''}")
+        return "\n".join(lines)
+
+    def as_dicts(self) -> list[dict[str, tuple[float, float]]]:
+        """Of each field the chosen candidates by name: coefficient and standard error."""
+        names = [candidate.name for candidate in self.candidates]
+        return [
+            {name: (value, error) for name, value, error in zip(names, values, errors, strict=True) if value}
+            for values, errors in zip(self.coefficients.tolist(), self.standard_errors.tolist(), strict=True)
+        ]
 
     def term(self) -> FoundEquation:
         """The right-hand side as a term with learnable coefficients, to march from any state by an explicit step."""
@@ -68,28 +70,32 @@ def identify(
     grid: Grid | None = None,
     candidates: Sequence[Candidate] | None = None,
     tolerance: float = 0.1,
+    resolution: float = 0.005,
     radius: tuple[float, float] | None = None,
-    noise: Sequence[float] | None = None,
+    noise: float | Sequence[float] | None = None,
 ) -> Identified:
     """Find u_t = Σⱼ cⱼ Fⱼ(u), with as few of the candidates Fⱼ as explain the snapshots.
 
     Both sides are integrated against many smooth test functions, which take all derivatives, and the coefficients are
     those of least squares. Of each field the fewest candidates are taken, the best of all choices of as many, that
-    leave unexplained at most ``1 + tolerance`` times what all candidates together leave: the noise, or 0.5 % of u_t
+    leave unexplained at most ``1 + tolerance`` times what all candidates together leave: the noise; or ``resolution``
     where that is more. The mean that powers of white noise have is subtracted.
 
     Args:
         snapshots: (T, C, *S), the fields at T times; noise is welcome, gaps are not.
-        times: (T,), rising; evenly spaced times are the most exact.
+        times: (T,), rising and evenly spaced.
         grid: Spacing and boundary; only periodic axes are used up to the edge.
         candidates: By default ``candidates_for(C, dims)``.
         tolerance: Larger finds fewer terms.
+        resolution: Share of u_t that spacing and times do not tell, even where there is no noise; a smaller one finds
+            weaker terms in fine data.
         radius: Of the test functions, in time and in length; by default 10 cells and 15 % of the time. It should span
             what happens: too small lets noise in, too large averages waves away.
-        noise: Standard deviation of the white noise in each field; by default estimated.
+        noise: Standard deviation of the white noise, one number or one of each field; by default estimated.
 
     Raises:
-        PDEConvError: If shapes do not fit, values are not finite, or no test function fits into the data.
+        PDEConvError: If shapes do not fit, values are not finite, times are uneven, or the snapshots are too few for
+            the test functions or for so many candidates.
 
     References:
         D. A. Messenger, D. M. Bortz. Weak SINDy for partial differential equations. J. Comput. Phys. 443, 2021.
@@ -97,51 +103,94 @@ def identify(
         Science Advances 3, 2017.
 
     Example:
-        >>> x, times = torch.arange(64) * 0.1, torch.linspace(0, 1, 40)
+        >>> x, times = torch.arange(64) * 0.1, torch.linspace(0, 1, 60)
         >>> _ = torch.manual_seed(0)
-        >>> wave = torch.stack([torch.sin(2 * math.pi / 6.4 * (x - 2 * t)) for t in times])[:, None]
-        >>> print(identify(wave + 0.01 * torch.randn(40, 1, 64), times, Grid(0.1, "periodic", dims=1)))
-        u_t = − 2.001(2) ∂₁u
+        >>> waves = [torch.sin(0.98 * (x - 2 * t)) + torch.cos(1.96 * (x - 2 * t)) for t in times]
+        >>> wave = torch.stack(waves)[:, None] + 0.01 * torch.randn(60, 1, 64)
+        >>> found = identify(wave, times, Grid(0.1, "periodic", dims=1))
+        >>> [(name, round(value, 1)) for name, (value, error) in found.as_dicts()[0].items()]
+        [('∂₁u', -2.0)]
     """
+    u, times, grid = _checked(snapshots, times, grid)
+    channels, dims = u.shape[1], grid.dims
+    if candidates is None and channels > 4:
+        raise PDEConvError(f"identify got {channels} fields, too many for all candidates; a single one is u[:, None].")
+    candidates = candidates_for(channels, dims) if candidates is None else tuple(candidates)
+    if not candidates or any(len(one.powers) != channels or len(one.orders[0]) != dims for one in candidates):
+        raise PDEConvError(
+            f"identify needs candidates of {channels} fields on {dims} axes: candidates_for({channels}, …)."
+        )
+    if max(max(map(max, one.orders)) for one in candidates) >= POWER:
+        raise PDEConvError(f"identify takes derivatives of an order below {POWER} along an axis.")
+    tolerance = checked_number("identify", "tolerance", tolerance, zero_too=True)
+    resolution = checked_number("identify", "resolution", resolution, zero_too=True)
+    if radius is not None:
+        radius = tuple(checked_number("identify", "radius", one) for one in radius)  # pyright: ignore
+    tests = weak_form(times, grid, u.shape[2:], radius)
+    count = math.prod(tests.centres)
+    if count < ROWS * len(candidates):
+        raise PDEConvError(
+            f"identify has {count} test functions for {len(candidates)} candidates, and needs {ROWS} for each; give "
+            "more snapshots or larger ones, a smaller radius, or fewer candidates."
+        )
+    matrix = _columns(candidates, u, _noise_of(u, noise), tests)
+    chosen = torch.zeros(channels, len(candidates), dtype=torch.float64)
+    errors, unexplained = torch.zeros_like(chosen), torch.zeros(channels, dtype=torch.float64)
+    alternatives = []
+    for field in range(channels):
+        right = tests.integrals(u[:, field], (0,) * dims, order_in_time=1).flatten()
+        kept, *others = fewest_columns(matrix, right, tolerance, resolution)
+        chosen[field, kept], left = least_squares(matrix[:, kept], right)
+        errors[field, kept] = standard_errors(matrix[:, kept], right, tests.centres, 2 * OVERLAP)
+        unexplained[field] = left / right.norm().clamp(min=1e-300)
+        alternatives.append(tuple(tuple(candidates[place].name for place in other) for other in others))
+    return Identified(candidates, chosen, errors, unexplained, tuple(alternatives), grid)
+
+
+def _checked(snapshots: Tensor, times: Tensor, grid: Grid | None) -> tuple[Tensor, Tensor, Grid]:
     checked_type("identify", snapshots, Tensor, "give (T, C, *S)")
     checked_type("identify", times, Tensor, "give (T,)")
-    dims = snapshots.dim() - 2
-    grid = Grid(dims=dims) if grid is None else grid
-    if dims != grid.dims or times.shape != snapshots.shape[:1]:
+    check_state(snapshots)
+    grid = Grid(dims=snapshots.dim() - 2) if grid is None else grid
+    checked_type("identify", grid, Grid, "give for example Grid(0.5, 'periodic')")
+    if snapshots.dim() - 2 != grid.dims or times.shape != snapshots.shape[:1]:
         raise PDEConvError(
             f"identify needs snapshots (T, C, *S) of {grid.dims} axes and T times, but got {tuple(snapshots.shape)} "
             f"and {tuple(times.shape)}."
         )
-    u, times = snapshots.detach().double().cpu(), times.detach().double().cpu()
-    if not u.isfinite().all():
-        raise PDEConvError("identify needs finite snapshots; leave out those that hold NaN or infinity.")
-    if len(times) < 5 or not (times.diff() > 0).all():
-        raise PDEConvError(f"identify needs at least 5 snapshots at rising times, but got {times.tolist()[:6]}.")
-    tolerance = checked_number("identify", "tolerance", tolerance, zero_too=True)
-    channels = u.shape[1]
-    candidates = candidates_for(channels, dims) if candidates is None else tuple(candidates)
-    if any(len(one.powers) != channels or len(one.orders[0]) != dims for one in candidates) or not candidates:
+    u, times = snapshots.detach().cpu().double(), times.detach().cpu().double()
+    if not (u.isfinite().all() and times.isfinite().all()):
+        raise PDEConvError("identify needs finite snapshots and times; leave out those that hold NaN or infinity.")
+    steps = times.diff()
+    if len(times) < 7 or not (steps > 0).all() or float(steps.max()) > 1.02 * float(steps.min()):
         raise PDEConvError(
-            f"identify needs candidates of {channels} fields on {dims} axes: candidates_for({channels}, …)."
+            f"identify needs at least 7 snapshots at rising, evenly spaced times, but got {len(times)} at "
+            f"{times.tolist()[:6]}…; interpolate them, or take fit_snapshots, which takes uneven ones."
         )
-    tests = weak_form(times, grid, u.shape[2:], radius)
-    noise = noise_levels(u) if noise is None else list(noise)
-    if len(noise) != channels:
-        raise PDEConvError(f"identify needs the noise of each of {channels} fields, but got {len(noise)} numbers.")
+    return u, times, grid
+
+
+def _noise_of(u: Tensor, noise: float | Sequence[float] | None) -> list[float]:
+    if noise is None:
+        return noise_levels(u)
+    levels = [noise] * u.shape[1] if isinstance(noise, int | float) else list(noise)
+    if len(levels) != u.shape[1]:
+        raise PDEConvError(f"identify needs the noise of each of {u.shape[1]} fields, but got {len(levels)} numbers.")
+    return [checked_number("identify", "noise", level, zero_too=True) for level in levels]
+
+
+def _columns(candidates: Sequence[Candidate], u: Tensor, noise: list[float], tests: WeakForm) -> Tensor:
+    """(N, J), what each candidate is in the weak form."""
     columns = []
     for candidate in candidates:
         monomial = candidate.monomial(u, noise)
         columns.append(candidate.factor * sum(tests.integrals(monomial, order).flatten() for order in candidate.orders))
     matrix = torch.stack(columns, 1)
-    chosen = torch.zeros(channels, len(candidates), dtype=torch.float64)
-    deviations, residuals = torch.zeros_like(chosen), torch.zeros(channels, dtype=torch.float64)
-    for field in range(channels):
-        right = tests.integrals(u[:, field], (0,) * dims, order_in_time=1).flatten()
-        kept = _fewest(matrix, right, tolerance)
-        chosen[field, kept], left = _least_squares(matrix[:, kept], right)
-        deviations[field, kept] = _deviations(matrix[:, kept], right)
-        residuals[field] = left / right.norm().clamp(min=1e-300)
-    return Identified(candidates, chosen, deviations, residuals, grid)
+    if not matrix.isfinite().all():
+        raise PDEConvError(
+            "Powers of these snapshots overflow; give them in other units, or candidates of less degree."
+        )
+    return matrix
 
 
 def noise_levels(u: Tensor) -> list[float]:
@@ -160,67 +209,23 @@ def noise_levels(u: Tensor) -> list[float]:
     return [float(u[:, field].abs().median()) / (0.6745 * gain) for field in range(u.shape[1])]
 
 
-def _fewest(matrix: Tensor, right: Tensor, tolerance: float) -> list[int]:
-    """The fewest columns that leave hardly more than all do, the best of all choices of as many.
-
-    Where there are too many choices, the columns that matter least are left out one by one.
-    """
-    scales = matrix.norm(dim=0).clamp(min=1e-300)
-    triangle = torch.linalg.qr(torch.cat((matrix / scales, right[:, None]), 1), mode="r").R  # keeps all norms
-    columns, target = triangle[:, :-1], triangle[:, -1]
-    count = matrix.shape[1]
-    least = _least_squares(columns, target)[1]
-    enough = torch.maximum((1 + tolerance) * least, UNRESOLVED * target.norm())
-    if target.norm() <= enough:
-        return []
-    for size in range(1, count):
-        if math.comb(count, size) > MOST_CHOICES:
-            return _one_by_one(columns, target, float(enough))
-        choices = torch.tensor(list(combinations(range(count), size)))
-        chosen = columns[:, choices].movedim(1, 0)  # (choices, rows, size)
-        found = torch.linalg.lstsq(chosen, target[:, None].expand(len(choices), -1, 1)).solution
-        left = (chosen @ found - target[:, None]).norm(dim=(1, 2))
-        if left.min() <= enough:
-            return choices[int(left.argmin())].tolist()
-    return list(range(count))
-
-
-def _one_by_one(columns: Tensor, target: Tensor, enough: float) -> list[int]:
-    kept = list(range(columns.shape[1]))
-    while kept:
-        without = {column: [other for other in kept if other != column] for column in kept}
-        left = {column: float(_least_squares(columns[:, others], target)[1]) for column, others in without.items()}
-        column = min(left, key=left.__getitem__)
-        if left[column] > enough:
-            break
-        kept = without[column]
-    return kept
-
-
-def _least_squares(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Coefficients, and the norm of what they leave; columns are scaled, as their units differ."""
-    if matrix.shape[1] == 0:
-        return right.new_zeros(0), right.norm()
-    scales = matrix.norm(dim=0).clamp(min=1e-300)
-    found = torch.linalg.lstsq(matrix / scales, right[:, None], driver="gelsd").solution[:, 0] / scales
-    return found, (matrix @ found - right).norm()
-
-
-def _deviations(matrix: Tensor, right: Tensor) -> Tensor:
-    """Standard errors by the jackknife over blocks of neighbouring test functions, whose errors go together."""
-    blocks = min(BLOCKS, len(right))
-    parts = torch.arange(len(right)) * blocks // len(right)
-    found = torch.stack([_least_squares(matrix[parts != block], right[parts != block])[0] for block in range(blocks)])
-    return ((blocks - 1) / blocks * (found - found.mean(0)).square().sum(0)).sqrt()
+def _summed(found: dict[str, tuple[float, float]]) -> str:
+    summands = []
+    for name, (value, error) in found.items():
+        sign = "− " if value < 0 else "+ " if summands else ""
+        summands.append(f"{sign}{_with_error(abs(value), error)}{'' if name == '1' else f' {name}'}")
+    return " ".join(summands) or "0"
 
 
 def _with_error(value: float, error: float) -> str:
-    """A number with its standard error in units of its last digit, as 0.2997(4).
+    """A number with its standard error in units of its last digit, as 0.2997(4); with no error, four digits.
 
     Example:
-        >>> _with_error(0.29968, 0.00042), _with_error(12.3, 2.1), _with_error(1.0, 0.0)
-        ('0.2997(4)', '12(2)', '1.00000(1)')
+        >>> _with_error(0.29968, 0.00042), _with_error(12.3, 2.1), _with_error(1.0, 0.0), _with_error(0.25, math.nan)
+        ('0.2997(4)', '12(2)', '1.00000(1)', '0.25')
     """
-    error = max(error, 1e-5 * abs(value)) if math.isfinite(error) else abs(value)
+    if not math.isfinite(error):
+        return f"{value:.4g}"
+    error = max(error, 1e-5 * abs(value))
     digits = max(0, -math.floor(math.log10(error)))
     return f"{value:.{digits}f}({max(1, round(error * 10**digits))})"

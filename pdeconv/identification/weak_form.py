@@ -2,7 +2,7 @@
 
 Test functions are products of (1 − s²)^p along each axis and time, s the distance from their centre over their radius.
 They and their first p − 1 derivatives vanish at s = 1, so ⟨ψ, ∂^α f⟩ = (−1)^|α| ⟨∂^α ψ, f⟩ without a boundary term, and
-sums over a uniform grid are as exact as the fields are smooth.
+sums over evenly spaced cells and times are as exact as the fields are smooth.
 
 References:
     D. A. Messenger, D. M. Bortz. Weak SINDy for partial differential equations. J. Comput. Phys. 443, 2021.
@@ -52,14 +52,19 @@ class WeakForm:
             value = torch.tensordot(along, value.movedim(axis + 1, 0), dims=1).movedim(0, axis + 1)
         return value * (-1) ** (sum(orders) + order_in_time)
 
+    @property
+    def centres(self) -> tuple[int, ...]:
+        """How many test functions stand in time and along each axis."""
+        return (len(self._in_time(0)), *(len(self._along(axis, 0)) for axis in range(len(self.cells))))
+
     def _in_time(self, order: int) -> Tensor:
         times, radius = self.times, self.duration
-        steps = times.diff()
-        weights = torch.zeros_like(times)
-        weights[:-1] += steps / 2
-        weights[1:] += steps / 2
-        within = (times - times[0] >= radius * (1 - 1e-9)) & (times[-1] - times >= radius * (1 - 1e-9))
-        apart = max(1, int(radius / float(steps.mean()) / OVERLAP))
+        interval = float(times[-1] - times[0]) / (len(times) - 1)
+        weights = torch.full_like(times, interval)
+        weights[[0, -1]] /= 2
+        slack = 1e-3 * interval  # where ψ is 0 to the order of its power
+        within = (times - times[0] >= radius - slack) & (times[-1] - times >= radius - slack)
+        apart = max(1, int(radius / interval / OVERLAP))
         return _bump(times[None] - times[within][::apart, None], radius, order) * weights
 
     def _along(self, axis: int, order: int) -> Tensor:
@@ -79,25 +84,31 @@ class WeakForm:
 def weak_form(times: Tensor, grid: Grid, cells: Sequence[int], radius: tuple[float, float] | None) -> WeakForm:
     """With a radius in time and one in length, or as the data suggest.
 
-    Raises ``PDEConvError`` where none fits into the data.
+    Raises ``PDEConvError`` where no test function fits into the data.
     """
     whole = float(times[-1] - times[0])
+    interval = whole / (len(times) - 1)
     if radius is None:
-        duration = max(4 * whole / (len(times) - 1), 0.15 * whole)
+        duration = min(max(4 * interval, 0.15 * whole), whole / 2)
         lengths = tuple(min(10.0, count / 4) * dx for count, dx in zip(cells, grid.spacings, strict=True))
     else:
         duration, lengths = radius[0], (radius[1],) * len(cells)
     found = WeakForm(times, grid, tuple(cells), duration, lengths)
+    if not 3 * interval <= duration * (1 + 1e-9):
+        raise PDEConvError(
+            f"identify needs test functions of a radius of 3 intervals of time or more, but got "
+            f"{duration / interval:.3g} for {len(times)} snapshots; give more snapshots, or a larger radius."
+        )
     for axis, (count, dx) in enumerate(zip(cells, grid.spacings, strict=True)):
         if not 3 * dx <= lengths[axis] <= count * dx / 2:
             raise PDEConvError(
                 f"identify needs test functions of a radius of 3 cells to half of the {count} cells of axis {axis + 1},"
                 f" but got {lengths[axis] / dx:.3g} cells; give larger snapshots, or another radius."
             )
-    if not 2 * whole / (len(times) - 1) <= duration <= whole / 2:
+    if 0 in found.centres:
         raise PDEConvError(
-            f"identify needs test functions of a radius of 2 intervals to half of the {len(times)} snapshots in time, "
-            f"but got {duration / whole * (len(times) - 1):.3g} intervals; give more snapshots, or another radius."
+            f"No test function of a radius of {duration:.3g} in time and {min(lengths):.3g} in length fits into the "
+            f"snapshots; give more of them, or a smaller radius."
         )
     return found
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pdeconv.coefficient import Coefficient, Constant, FaceCoefficient, FixedCoefficient, PerChannel
+from pdeconv.coefficient_field import CoefficientField
 from pdeconv.conjugate_gradient import solve_balance
 from pdeconv.depthwise import DepthwiseEquation, one_a_channel
 from pdeconv.diffusivity import EdgeStopping
@@ -20,7 +21,7 @@ from pdeconv.stencil import divergence, extend, face_mean, gradient, lower_faces
 from pdeconv.terms.term import Term
 from pdeconv.tridiagonal import line_solve
 
-_GIVEN = (Constant, FixedCoefficient, PerChannel)
+_GIVEN = (Constant, FixedCoefficient, PerChannel, CoefficientField)
 """Coefficients that are known not to depend on the state; one of a user's own may, and not say so."""
 
 

@@ -190,7 +190,10 @@ def _advice(folder: Path, config: TrainConfig, before: float = math.inf) -> str:
         remedies.append("precision no")
     saved = [step for step in steps_present(folder / "checkpoints") if step < before]
     branch = f" with --resume {step_folder(folder / 'checkpoints', saved[-1])}" if saved else ""
-    seen = "".join(f"; {path} shows the sharpness beside 2/lr" for path in draw_sharpness(folder))
+    try:
+        seen = "".join(f"; {path} shows the sharpness beside 2/lr" for path in draw_sharpness(folder))
+    except (OSError, ImportError):  # what went wrong before matters more
+        seen = ""
     return f"try another --run{branch} and {' or '.join(remedies)}{seen}"
 
 
