@@ -132,12 +132,10 @@ def constant(name: str, clean: Tensor, times: Tensor, grid: Grid, true: list[dic
     right, errors, first, candidates = 0, [], "", 0
     for seed in range(seeds):
         found = identify(with_noise(clean, seed), times, grid)
-        names, candidates = [candidate.name for candidate in found.candidates], len(found.candidates)
-        rows = [dict(zip(names, row, strict=True)) for row in found.coefficients.tolist()]
-        chosen = [{name for name, value in row.items() if value} for row in rows]
-        right += chosen == [set(row) for row in true]
+        rows, candidates = found.as_dicts(), len(found.candidates)
+        right += [set(row) for row in rows] == [set(told) for told in true]
         errors += [
-            abs(row[key] / value - 1) for row, told in zip(rows, true, strict=True) for key, value in told.items()
+            abs(row.get(key, (0.0, 0.0))[0] / value - 1) for row, told in zip(rows, true, strict=True) for key, value in told.items()
         ]
         first = first or "; ".join(str(found).splitlines())
     print(f"| {name} | {candidates} | {right} of {seeds} | {100 * max(errors):.2f} % | {first} |", flush=True)

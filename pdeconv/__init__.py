@@ -30,7 +30,7 @@ from pdeconv.filters import (
     shock_filter,
 )
 from pdeconv.grid import Grid
-from pdeconv.identification import Candidate, Identified, candidates_for, fit_snapshots, identify
+from pdeconv.identification import Candidate, Fit, FoundEquation, Identified, candidates_for, fit_snapshots, identify
 from pdeconv.influence import Influence, NormalisedInfluence, RationalInfluence, ReLUInfluence, TanhInfluence
 from pdeconv.interpolation import ClampedCubicInterpolation, CubicInterpolation, Interpolation, LinearInterpolation
 from pdeconv.layer_diffusivity import ConvDiffusivity, PooledDiffusivity
@@ -185,10 +185,12 @@ __all__ = [
     "Exponential",
     "Fidelity",
     "FieldsOfExperts",
+    "Fit",
     "FitzHughNagumo",
     "Fixed",
     "FixedCoefficient",
     "FixedVelocity",
+    "FoundEquation",
     "FourthOrder",
     "FractionalDiffusion",
     "Friction",
