@@ -134,9 +134,8 @@ def constant(name: str, clean: Tensor, times: Tensor, grid: Grid, true: list[dic
         found = identify(with_noise(clean, seed), times, grid)
         rows, candidates = found.as_dicts(), len(found.candidates)
         right += [set(row) for row in rows] == [set(told) for told in true]
-        errors += [
-            abs(row.get(key, (0.0, 0.0))[0] / value - 1) for row, told in zip(rows, true, strict=True) for key, value in told.items()
-        ]
+        for row, told in zip(rows, true, strict=True):
+            errors += [abs(row.get(key, (0.0, 0.0))[0] / value - 1) for key, value in told.items()]
         first = first or "; ".join(str(found).splitlines())
     print(f"| {name} | {candidates} | {right} of {seeds} | {100 * max(errors):.2f} % | {first} |", flush=True)
 
