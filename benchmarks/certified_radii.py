@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="folder that holds FashionMNIST/raw")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--images", type=int, default=1000, help="test images")
-    parser.add_argument("--ceiling", type=float, default=1.0, help="of stem and transitions; 0: none")
+    parser.add_argument("--ceiling", type=float, default=0.0, help="of stem and transitions; 0: none")
     parser.add_argument("--temperature", type=float, default=1.0, help="logits are divided by it in the loss")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
