@@ -1,5 +1,6 @@
 # make train: set up, then train the quick start and write pictures. make test: set up, then run the tests.
-# make docs: set up, then build docs/_build/html/index.html, for which all examples run.
+# make docs: set up, then build docs/_build/html/index.html, for which all examples run; not with EXAMPLES=0.
+EXAMPLES ?= 1
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/$(shell date +%Y%m%d-%H%M%S)
@@ -27,4 +28,4 @@ lint: setup
 	$(PY) -m pyright --pythonpath $(PY)
 
 docs: setup
-	$(PY) -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+	$(PY) -m sphinx --fail-on-warning --keep-going --quiet -D sphinx_gallery_conf.plot_gallery=$(EXAMPLES) docs docs/_build/html
