@@ -46,11 +46,8 @@ class CoefficientField(Coefficient):
         sizes = [checked_count("CoefficientField", "shape", n) for n in shape]
         channels = checked_count("CoefficientField", "channels", channels)
         start = initial_logit("CoefficientField", ceiling / 2 if initial is None else initial, ceiling)
-        self.weight = nn.Parameter(
-            torch.full((channels, *Grid(dims=len(sizes)).dims * (1,)), start, device=device, dtype=dtype)
-            .expand(channels, *sizes)
-            .contiguous()
-        )
+        Grid(dims=len(sizes))  # 1 to 3 axes
+        self.weight = nn.Parameter(torch.full((channels, *sizes), start, device=device, dtype=dtype))
 
     def forward(self, u: Tensor, grid: Grid) -> Tensor:
         return resampled(self.ceiling * torch.sigmoid(self.weight[None]), u, grid)[0]

@@ -46,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
     usage = "SNAPSHOTS.npz [--fields C] [--spacing DX] [--boundary periodic] [--json]"
     settings = parse(IdentifyConfig, argv, PROGRAM, usage, str(__doc__).splitlines()[0], positional=True)
     u, times = _read(Path(settings.snapshots), settings.fields)
+    from pdeconv.analysis.report import counted
     from pdeconv.grid import Grid
     from pdeconv.identification import candidates_for, identify
 
@@ -59,8 +60,8 @@ def main(argv: Sequence[str]) -> int:
         content = {"equations": rows, "unexplained": found.unexplained.tolist(), "alternatives": found.alternatives}
         print(json.dumps(content, ensure_ascii=False))
     else:
-        fields, cells = u.shape[1], " × ".join(map(str, u.shape[2:]))
-        print(f"{fields} field{'s' * (fields > 1)} of {cells} cells at {len(times)} times")
+        cells = " × ".join(map(str, u.shape[2:]))
+        print(f"{counted(u.shape[1], 'field')} of {cells} cells at {len(times)} times")
         print(found)
         shares = ", ".join(f"{100 * share:.2g} %" for share in found.unexplained.tolist())
         print(f"out of {len(found.candidates)} candidates; unexplained: {shares} of the rate of change")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -121,3 +121,14 @@ def field_names(channels: int) -> list[str]:
     if channels <= 3:
         return ["u", "v", "w"][:channels]
     return [f"u{number}".translate(DIGITS) for number in range(1, channels + 1)]
+
+
+def summed(summands: Iterable[tuple[float, str, str]]) -> str:
+    """A right-hand side in writing, of the value, its magnitude as it is to be written, and the name of each summand.
+
+    Example:
+        >>> summed([(-0.5, "0.5", "u"), (2.0, "2", "1")]), summed([])
+        ('− 0.5 u + 2', '0')
+    """
+    parts = [f"{'−' if value < 0 else '+'} {size}{'' if name == '1' else f' {name}'}" for value, size, name in summands]
+    return " ".join(parts).removeprefix("+ ") or "0"

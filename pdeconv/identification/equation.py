@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pdeconv.coefficient import check_channels
 from pdeconv.errors import PDEConvError
 from pdeconv.grid import Grid
-from pdeconv.identification.candidates import Candidate, field_names
+from pdeconv.identification.candidates import Candidate, field_names, summed
 from pdeconv.operator import Operator, operator
 from pdeconv.stencil import extend_wide
 from pdeconv.terms import Term
@@ -68,12 +68,8 @@ class FoundEquation(Term):
     def equation(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         names, sides = field_names(len(self.coefficients)), []
         for row in (self.coefficients * self.chosen).tolist():
-            summands = [
-                f"{'−' if value < 0 else '+'} {abs(value):.4g}" + (f" {one.name}" if one.name != "1" else "")
-                for value, one in zip(row, self.candidates, strict=True)
-                if value
-            ]
-            sides.append(" ".join(summands).removeprefix("+ ") or "0")
+            pairs = zip(row, self.candidates, strict=True)
+            sides.append(summed((value, f"{abs(value):.4g}", one.name) for value, one in pairs if value))
         return ", ".join([sides[0], *(f"{name}_t = {side}" for name, side in zip(names[1:], sides[1:], strict=True))])
 
     def forward(self, u: Tensor) -> Operator:

@@ -114,8 +114,8 @@ def fit_snapshots(
         loss = objective()
         loss.backward()
         evaluations += 1
-        if float(loss) < best[0]:  # never NaN
-            best = float(loss), [part.detach().clone() for part in (*parameters, shifts)]
+        if loss.item() < best[0]:  # never NaN
+            best = loss.item(), [part.detach().clone() for part in (*parameters, shifts)]
         return loss
 
     optimizer = torch.optim.LBFGS(

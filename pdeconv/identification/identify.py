@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pdeconv.errors import PDEConvError, checked_number, checked_type
 from pdeconv.grid import Grid, check_state
-from pdeconv.identification.candidates import Candidate, candidates_for, field_names
+from pdeconv.identification.candidates import Candidate, candidates_for, field_names, summed
 from pdeconv.identification.equation import FoundEquation
 from pdeconv.identification.selection import fewest_columns, least_squares, standard_errors
 from pdeconv.identification.weak_form import OVERLAP, POWER, WeakForm, weak_form
@@ -45,7 +45,8 @@ class Identified:
         for name, found, others in zip(
             field_names(len(self.coefficients)), self.as_dicts(), self.alternatives, strict=True
         ):
-            lines.append(f"{name}_t = {_summed(found)}")
+            written = [(value, _with_error(abs(value), error), key) for key, (value, error) in found.items()]
+            lines.append(f"{name}_t = {summed(written)}")
             if others:
                 shown = "; ".join(" and ".join(names) for names in others[:3])
                 lines.append(f"  these data cannot tell it from {shown}{', …' if len(others) > 3 else ''}")
@@ -127,7 +128,8 @@ def identify(
     if radius is not None:
         radius = tuple(checked_number("identify", "radius", one) for one in radius)  # pyright: ignore
     tests = weak_form(times, grid, u.shape[2:], radius)
-    count = math.prod(tests.centres)
+    centres = tests.centres
+    count = math.prod(centres)
     if count < ROWS * len(candidates):
         raise PDEConvError(
             f"identify has {count} test functions for {len(candidates)} candidates, and needs {ROWS} for each; give "
@@ -141,7 +143,7 @@ def identify(
         right = tests.integrals(u[:, field], (0,) * dims, order_in_time=1).flatten()
         kept, *others = fewest_columns(matrix, right, tolerance, resolution)
         chosen[field, kept], left = least_squares(matrix[:, kept], right)
-        errors[field, kept] = standard_errors(matrix[:, kept], right, tests.centres, 2 * OVERLAP)
+        errors[field, kept] = standard_errors(matrix[:, kept], right, centres, 2 * OVERLAP)
         unexplained[field] = left / right.norm().clamp(min=1e-300)
         alternatives.append(tuple(tuple(candidates[place].name for place in other) for other in others))
     return Identified(candidates, chosen, errors, unexplained, tuple(alternatives), grid)
@@ -207,14 +209,6 @@ def noise_levels(u: Tensor) -> list[float]:
         if u.shape[axis] >= 5:
             u, gain = u.diff(n=3, dim=axis), gain * 20**0.5  # 1² + 3² + 3² + 1²
     return [float(u[:, field].abs().median()) / (0.6745 * gain) for field in range(u.shape[1])]
-
-
-def _summed(found: dict[str, tuple[float, float]]) -> str:
-    summands = []
-    for name, (value, error) in found.items():
-        sign = "− " if value < 0 else "+ " if summands else ""
-        summands.append(f"{sign}{_with_error(abs(value), error)}{'' if name == '1' else f' {name}'}")
-    return " ".join(summands) or "0"
 
 
 def _with_error(value: float, error: float) -> str:
