@@ -12,6 +12,7 @@ from pdeconv.image_square import Statistics, prepared_image
 from pdeconv.training.config import DataConfig
 
 PICTURE_SETS = ("photographs", "images")
+SEQUENCE_SETS = ("moving_digits", "moving_mnist", "frames")
 TORCHVISION_SETS = ("cifar10", "cifar100", "mnist", "fashion_mnist", "svhn", "stl10")
 
 
@@ -38,7 +39,8 @@ class Source(Protocol):
         ...
 
     def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """(input, target): (image, label) for classification; for pictures the clean image, twice."""
+        """(input, target): (image, label) for classification; for pictures the clean image, twice; for sequences the
+        frames given and the frames to come, (B, T, C, H, W), NaN where nothing was measured."""
         ...
 
     def iterate(self, batches: Iterable[tuple[Tensor, int]]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -72,20 +74,30 @@ def load_data(config: DataConfig, task: str, seed: int) -> Data:
 
     Args:
         config: which data, from where.
-        task: "classification", "denoising" or "inpainting".
+        task: as of the configuration.
         seed: of the run. No split depends on it: training and test images are the same in every run.
 
     Raises:
         PDEConvError: the data does not fit the task, or is not where the configuration says.
     """
-    pictures = config.name in PICTURE_SETS
-    if pictures == (task == "classification"):
-        wanted = "denoising or inpainting" if pictures else "classification"
-        fitting = ("digits", "image_folder", *TORCHVISION_SETS) if task == "classification" else PICTURE_SETS
-        raise PDEConvError(f"the data {config.name} is for {wanted}, the task is {task}; it takes {', '.join(fitting)}")
+    fitting = _fitting(task)
+    if config.name not in fitting:
+        raise PDEConvError(f"the data {config.name} is not for {task}, which takes {', '.join(fitting)}")
     given = [key for key, value in (("erase", config.erase), ("train_images", config.train_images)) if value]
-    if pictures and given:
+    if task != "classification" and given:
         raise PDEConvError(f"data.{given[0]} is for classification, the task is {task}; leave it out")
+    if config.name == "moving_digits":
+        from pdeconv.training.moving_digits import load_moving_digits
+
+        return load_moving_digits(config)
+    if config.name == "moving_mnist":
+        from pdeconv.training.moving_digits import load_moving_mnist
+
+        return load_moving_mnist(config)
+    if config.name == "frames":
+        from pdeconv.training.frame_sequences import load_frame_sequences
+
+        return load_frame_sequences(config)
     if config.name == "photographs":
         from pdeconv.training.embedded import load_photographs
 
@@ -105,6 +117,13 @@ def load_data(config: DataConfig, task: str, seed: int) -> Data:
     from pdeconv.training.torchvision_sets import load_torchvision_set
 
     return load_torchvision_set(config)
+
+
+def _fitting(task: str) -> tuple[str, ...]:
+    """The names of the data for a task."""
+    if task == "classification":
+        return ("digits", "image_folder", *TORCHVISION_SETS)
+    return SEQUENCE_SETS if task == "forecast" else PICTURE_SETS
 
 
 def classifier_input(config: DataConfig, image: Tensor) -> Tensor:
@@ -136,4 +155,4 @@ def classifier_format(config: DataConfig) -> tuple[int, Statistics, bool]:
         from pdeconv.training.torchvision_sets import SETS
 
         return SETS[config.name].size, SETS[config.name].statistics, False
-    raise PDEConvError(f"the data {config.name} has no classes; it is for denoising or inpainting")
+    raise PDEConvError(f"the data {config.name} has no classes")
