@@ -29,6 +29,7 @@ COMMANDS = [
 ]
 NEEDS = {
     "find_equations": {},
+    "forecasting": {},
     "denoising": {"noisy": np.random.default_rng(0).random((24, 24)), "photo": np.zeros((16, 16, 3), np.uint8)},
     "classification": {"image": np.zeros((40, 32, 3), np.uint8), "stack": np.zeros((2, 40, 32, 3))},
     "loss_is_nan": {},

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pdeconv import PDEConvError, create_model, list_models
-from pdeconv.models.advection_forecaster import AdvectionForecaster, Carried
+from pdeconv.models.advection_forecaster import AdvectionForecaster
 
 NAMES = list_models("*_forecaster")
 SMALL = {
@@ -86,49 +86,60 @@ def test_slips_are_told(name, frames, options, message):
         small(name)(frames, **options)
 
 
-def steady(**options: object) -> AdvectionForecaster:
-    """Whose velocities never change, and which corrects nothing."""
+def steady(*velocity: float, **options: object) -> AdvectionForecaster:
+    """Whose layers all have one velocity, in pixels per time, and which adds nothing."""
     model = small("advection_forecaster", **options)
     assert isinstance(model, AdvectionForecaster)
     with torch.no_grad():
-        model.trust.zero_()
-        model.change.weight.zero_()
-        model.correction.bias.chunk(2)[0].fill_(-30.0)  # pyright: ignore[reportOptionalMemberAccess]
+        model.velocity.weight.zero_()
+        model.velocity.bias.copy_(torch.tensor(velocity).div(model.speed).atanh().repeat(model.layers))  # pyright: ignore
+        model.source.bias.chunk(2)[0].fill_(-30.0)  # pyright: ignore[reportOptionalMemberAccess]
     return model
 
 
-def moving(model: AdvectionForecaster, frame: torch.Tensor, *velocity: float) -> Carried:
-    """A state before a frame, in which every layer has a velocity in pixels per time."""
-    state = model._at_rest(frame)
-    push = torch.tensor(velocity).div(model.speed).atanh().repeat(model.layers)
-    return replace(state, push=push[:, None, None] + torch.zeros_like(state.push))
-
-
 def test_advection_moves_the_layers_by_their_velocity():
-    model, frame = steady(longest=2.0), torch.zeros(1, 1, 16, 16)
-    frame[0, 0, 3:5, 2:6] = 0.7
-    forecast, state = model.advance(frame, moving(model, frame, 0.5, 1.0), torch.tensor(2.0))
+    model, given = steady(0.5, 1.0, longest=2.0), torch.zeros(1, 1, 1, 16, 16)
+    given[0, 0, 0, 3:5, 2:6] = 0.7
+    forecast = model(given, 3, times=torch.arange(4) * 2.0)[0, :, 0]
     for lead in (1, 2, 3):
-        torch.testing.assert_close(forecast[0, 0], frame[0, 0].roll((lead, 2 * lead), (0, 1)))
-        forecast, state = model.advance(None, state, torch.tensor(2.0))
-
-
-def test_a_frame_is_interpolated_once_however_far_it_goes():
-    model, frame = steady(), torch.rand(1, 1, 16, 16)
-    forecast, state = model.advance(frame, moving(model, frame, 0.25, 0.0), torch.tensor(1.0))
-    for _ in range(3):
-        forecast, state = model.advance(None, state, torch.tensor(1.0))
-    torch.testing.assert_close(forecast[..., 1:, :], frame[..., :-1, :])
+        torch.testing.assert_close(forecast[lead - 1], given[0, 0, 0].roll((lead, 2 * lead), (0, 1)))
 
 
 def test_the_time_between_frames_is_a_duration():
-    model, frame = steady(longest=2.0), torch.rand(2, 1, 16, 16)
-    start = moving(model, frame, 0.3, -0.4)
-    once, _ = model.advance(frame, start, torch.tensor([2.0, 1.0]))
-    first, state = model.advance(frame, start, torch.ones(()))
-    twice, _ = model.advance(None, state, torch.ones(()))
-    torch.testing.assert_close(once[0], twice[0])
-    torch.testing.assert_close(once[1], first[1])
+    model, frame = steady(1.0, -2.0, longest=2.0), torch.rand(2, 1, 16, 16)
+    moved, _ = model.advance(frame, None, torch.tensor([2.0, 1.0]))
+    for sample, shift in ((0, (2, -4)), (1, (1, -2))):
+        torch.testing.assert_close(moved[sample, :, 2:, :-4], frame[sample].roll(shift, (-2, -1))[:, 2:, :-4])
+
+
+def test_the_source_flows_exactly():
+    """Over two units of time as over one and one, towards an aim that is held."""
+    model, frame = steady(0.0, 0.0, longest=2.0), torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        model.source.bias.copy_(torch.rand_like(model.source.bias))  # pyright: ignore
+    _, start = model.advance(frame, None, torch.zeros(()))
+    twice, _ = model.advance(None, start, torch.full((), 2.0))
+    _, state = model.advance(None, start, torch.ones(()))
+    again, _ = model.advance(None, state, torch.ones(()))
+    torch.testing.assert_close(again, twice)
+
+
+def test_layers_stay_within_0_and_1():
+    model = wild(small("advection_forecaster", layers=3))
+    state = model._at_rest(torch.rand(2, 1, 8, 8))
+    state = replace(state, layers=torch.rand_like(state.layers))
+    for _ in range(4):
+        _, state = model.advance(None, state, torch.ones(()))
+        assert state.layers.min() >= 0 and state.layers.max() <= 1
+
+
+def test_surprise_tells_how_far_a_blob_moved():
+    """The least squares of one layer, for a blob that was expected 0.8 and 0.4 pixels before where it is."""
+    model = small("advection_forecaster", layers=1, patch=8)
+    rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    expected, came = (torch.exp(-((rows - 16 - d) ** 2 + (columns - 16 + d / 2) ** 2) / 40) for d in (0.0, 0.8))
+    flow = 2.0 * model._flow(expected[None, None], (came - expected)[None, None])
+    torch.testing.assert_close(flow[0, :, 1:3, 1:3].mean((1, 2)), torch.tensor([0.8, -0.4]), rtol=0.1, atol=0.03)
 
 
 def test_times_are_given_for_all_frames():
@@ -143,22 +154,11 @@ def test_times_are_given_for_all_frames():
         small("convlstm_forecaster")(given, 2, times=torch.arange(4.0))
 
 
-def test_optical_flow_finds_the_velocity_of_a_smooth_blob():
-    """Before any training, the second frame says how fast the first moved."""
-    model = small("advection_forecaster", layers=1, speed=4.0)
-    with torch.no_grad():
-        model.change.weight.zero_()
-        model.correction.bias.chunk(2)[0].fill_(-30.0)
-    rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
-    frames = torch.stack([torch.exp(-((rows - 14 - t) ** 2 + (columns - 16 + t / 2) ** 2) / 30) for t in range(9)])
-    forecast = model(frames[None, :6, None], 3)[0, :, 0]
-    for lead in (1, 2, 3):
-        still, error = frames[5] - frames[5 + lead], forecast[lead - 1] - frames[5 + lead]
-        assert error.norm() < 0.15 * still.norm()
-
-
 def test_the_layers_of_a_frame_add_up_to_it():
-    model, given = wild(small("advection_forecaster")), torch.rand(2, 3, 1, 8, 8)
-    _, state = model.advance(given[:, 0], None, torch.ones(()))
-    _, state = model.advance(given[:, 1], state, torch.ones(()))
-    torch.testing.assert_close(state.layers.unflatten(0, (2, 2)).sum(1), given[:, 1])
+    """Each takes its share of what they did not explain, and of nothing else."""
+    model, given = steady(0.0, 0.0), torch.rand(2, 3, 1, 8, 8)
+    state = None
+    for frame in given.unbind(1):
+        forecast, state = model.advance(frame, state, torch.ones(()))
+        torch.testing.assert_close(forecast, frame)
+        torch.testing.assert_close(state.layers.unflatten(0, (-1, 2)).sum(1), frame)

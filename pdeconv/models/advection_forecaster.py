@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from pdeconv.control import Fixed
 from pdeconv.errors import checked_count, checked_number
-from pdeconv.grid import Boundary
 from pdeconv.interpolation import LinearInterpolation
 from pdeconv.models.forecaster import Forecaster
 from pdeconv.models.registry import register_model
@@ -20,6 +19,7 @@ from pdeconv.steps import Euler
 from pdeconv.terms import Residual
 
 RIDGE = 1e-4  # of the squared gradient, for patches with none
+GATE = 4.0
 
 
 @dataclass(frozen=True)
@@ -28,35 +28,30 @@ class Carried:
 
     Attributes:
         hidden: State of the recurrent cell, (B, channels, H/patch, W/patch).
-        push: What the velocities are made of, (B, 2·layers, H/patch, W/patch); see ``_velocities``.
-        layers: As they were when the last frame came, (B·layers, C, H, W); their sum was that frame.
-        displacement: From where each layer's values came since then, in cells, (B·layers, 2, H, W).
-        moved: The layers now.
+        velocity: Of the layers, in multiples of ``speed``, (B, 2·layers, H/patch, W/patch).
+        layers: The layers now, (B·layers, C, H, W); their sum is the forecast of the frame that comes.
         dt: The time over which they moved last.
     """
 
     hidden: Tensor
-    push: Tensor
+    velocity: Tensor
     layers: Tensor
-    displacement: Tensor
-    moved: Tensor
     dt: Tensor
 
 
 @register_model("advection_forecaster")
 class AdvectionForecaster(Forecaster[Carried]):
-    """Forecasts frames by advection of layers, ∂ₜpₖ + vₖ·∇pₖ = 0 with u = Σₖ pₖ, and a correction.
+    """Forecasts frames by advection and reaction of layers, ∂ₜpₖ = −vₖ·∇pₖ + gₖ (cₖ − pₖ), with u = Σₖ pₖ.
 
-    A frame is the sum of layers pₖ, each carried by a velocity field vₖ of its own, so that things that overlap move
+    A frame u is the sum of layers pₖ, each carried by a velocity field vₖ of its own, so that things that overlap move
     each its own way. When a frame comes, what the layers do not explain of it is shared out among them, by weights that
-    sum to 1, and tells how much further they moved (the least squares of Lucas and Kanade, patch by patch). A recurrent
-    cell (:class:`pdeconv.PDECell`) sees the layers, that surprise and the velocities, in patches, and says how the
-    velocities change, the weights, and the correction: the forecast is (1 − g) Σₖ pₖ + g c, with g and c in [0, 1].
+    sum to 1, and tells how much further they moved than foreseen (the least squares of Lucas and Kanade). A recurrent
+    cell (:class:`pdeconv.PDECell`) sees the layers, that surprise and the velocities, one place a patch, and says the
+    velocities, the weights, and the rate gₖ and the aim cₖ of the source.
 
-    Transport is semi-Lagrangian: the layers of the last frame are looked up where their values came from, along the
-    velocities of all steps since, and so interpolated once, however far ahead. |vₖ| ≤ ``speed`` along each axis; any
-    time between frames is safe. Nothing comes in from beyond the edge. Before any training the forecast is a nowcast by
-    optical flow.
+    A frame is a Lie step: transport is semi-Lagrangian, linear between pixels, and the source flows exactly,
+    pₖ + (1 − (1 − aₖ)^dt) (cₖ − pₖ) with aₖ = 1 − e^(−gₖ) and cₖ in [0, 1]. So |vₖ| ≤ ``speed`` along each axis, any
+    time between frames is safe, and layers that begin in [0, 1] stay there. Nothing comes in from beyond the edge.
 
     Args:
         in_channels: Channels C of a frame.
@@ -68,8 +63,6 @@ class AdvectionForecaster(Forecaster[Carried]):
 
     References:
         N. Zakariaei, S. Rout, E. Haber, M. Eliasof. Advection augmented convolutional neural networks. NeurIPS 2024.
-        U. Germann, I. Zawadzki. Scale-dependence of the predictability of precipitation from continental radar images.
-        Part I. Monthly Weather Review 130, 2002 (semi-Lagrangian extrapolation of the last frame).
         B. D. Lucas, T. Kanade. An iterative image registration technique with an application to stereo vision. IJCAI
         1981.
 
@@ -81,7 +74,7 @@ class AdvectionForecaster(Forecaster[Carried]):
     def __init__(
         self,
         in_channels: int = 1,
-        channels: int = 48,
+        channels: int = 45,
         layers: int = 2,
         patch: int = 8,
         speed: float = 6.0,
@@ -95,89 +88,80 @@ class AdvectionForecaster(Forecaster[Carried]):
         self.embed = nn.Sequential(nn.Conv2d(shown * cells, channels, 1), nn.ReLU())
         branch = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 1))
         mixing, once = Euler(Residual(branch)), Fixed(1, unchecked=True)
-        self.cell = PDECell(channels + 4 * self.layers, channels, mixing, longest, once)
-        self.change = nn.Conv2d(channels, 2 * self.layers, 3, padding=1)
-        self.trust = nn.Parameter(torch.tensor(0.8))
+        self.cell = PDECell(channels + 4 * self.layers, channels, mixing, longest, once, ceiling=GATE)
+        self.velocity = nn.Conv2d(channels, 2 * self.layers, 3, padding=1)
         self.shares = nn.Conv2d(channels, self.layers * cells, 1)
-        self.correction = nn.Conv2d(channels, 2 * in_channels * cells, 1)
+        self.source = nn.Conv2d(channels, 2 * self.layers * in_channels * cells, 1)
         self._begin()
 
     def _begin(self) -> None:
-        """Begin with hardly any change of velocities but by optical flow, and hardly any correction."""
+        """Begin near persistence: slow, and with hardly any source."""
         with torch.no_grad():
-            self.change.weight.mul_(0.1)
-            nn.init.zeros_(self.correction.weight)
-            for bias in (self.change.bias, self.correction.bias):
+            self.velocity.weight.mul_(0.3)
+            nn.init.zeros_(self.source.weight)
+            for bias in (self.velocity.bias, self.source.bias):
                 assert bias is not None
                 nn.init.zeros_(bias)
-            gate, _ = self.correction.bias.chunk(2)  # pyright: ignore[reportOptionalMemberAccess]
-            gate.fill_(-4.0)
+            share, _ = self.source.bias.chunk(2)  # pyright: ignore[reportOptionalMemberAccess]
+            share.fill_(-4.0)
 
     def advance(self, frame: Tensor | None, state: Carried | None, dt: Tensor) -> tuple[Tensor, Carried]:
         if state is None:
             assert frame is not None
             state = self._at_rest(frame)
         if frame is None:
-            layers, moved, displacement = state.layers, state.moved, state.displacement
-            surprise, flow = torch.zeros_like(self._sum(moved)), torch.zeros_like(state.push)
+            layers, surprise = state.layers, torch.zeros_like(self._sum(state.layers))
+            flow = torch.zeros_like(state.velocity)
         else:
-            surprise = frame - self._sum(state.moved)
-            flow = self._flow(state.moved, surprise) / per_sample(state.dt, state.push).clamp(min=1e-6)
+            surprise = frame - self._sum(state.layers)
+            flow = self._flow(state.layers, surprise) / per_sample(state.dt, state.velocity).clamp(min=1e-6)
             weights = functional.pixel_shuffle(self.shares(state.hidden), self.patch).softmax(1)
-            layers = moved = state.moved + (weights[:, :, None] * surprise[:, None]).flatten(0, 1)
-            displacement = None
-        shown = torch.cat((surprise, moved.unflatten(0, (-1, self.layers)).flatten(1, 2)), 1)
-        seen = self.embed(functional.pixel_unshuffle(shown, self.patch))
-        hidden = self.cell(torch.cat((seen, state.push, flow), 1), state.hidden, dt)
-        push = state.push + self.trust * flow + self.change(hidden)
-        step = (per_sample(dt, push)[..., None] if dt.dim() else dt) * self._velocities(push)
-        step = step.flatten(0, 1)
-        displacement = step if displacement is None else step + _carried(displacement, step, "neumann")
-        moved = _carried(layers, displacement, "dirichlet")
-        gate, colour = functional.pixel_shuffle(self.correction(hidden), self.patch).sigmoid().chunk(2, 1)
-        forecast = torch.lerp(self._sum(moved), colour, gate)
-        return forecast, Carried(hidden, push, layers, displacement, moved, dt)
+            layers = state.layers + (weights[:, :, None] * surprise[:, None]).flatten(0, 1)
+        hidden = self.cell(self._seen(surprise, layers, state.velocity, flow), state.hidden, dt)
+        velocity = torch.tanh(self.velocity(hidden))
+        layers = self._reacted(self._carried(layers, velocity, dt), hidden, dt)
+        return self._sum(layers), Carried(hidden, velocity, layers, dt)
 
     def _at_rest(self, frame: Tensor) -> Carried:
-        """Before the first frame there is nothing, and nothing moves; what the cell would say of it shares it out."""
-        height, width = (n // self.patch for n in frame.shape[2:])
+        """Before the first frame nothing is there, and nothing moves; the cell has seen the frame, to share it out."""
         nothing = frame.new_zeros(len(frame) * self.layers, *frame.shape[1:])
-        push = frame.new_zeros(len(frame), 2 * self.layers, height, width)
-        shown = torch.cat((frame, frame.new_zeros(len(frame), self.layers * frame.shape[1], *frame.shape[2:])), 1)
-        seen = self.embed(functional.pixel_unshuffle(shown, self.patch))
-        hidden = self.cell(torch.cat((seen, push, push), 1), None, min(1.0, self.cell.longest))
-        return Carried(
-            hidden, push, nothing, frame.new_zeros(len(nothing), 2, *frame.shape[2:]), nothing, frame.new_ones(())
-        )
+        still = frame.new_zeros(len(frame), 2 * self.layers, *(n // self.patch for n in frame.shape[2:]))
+        hidden = self.cell(self._seen(frame, nothing, still, still), None, min(1.0, self.cell.longest))
+        return Carried(hidden, still, nothing, frame.new_ones(()))
 
-    def _velocities(self, push: Tensor) -> Tensor:
-        """v = speed · tanh(push), in pixels per time, (B, layers, 2, H, W), linear between patches."""
-        velocity = functional.interpolate(torch.tanh(push), scale_factor=self.patch, mode="bilinear")
-        return self.speed * velocity.unflatten(1, (-1, 2))
+    def _seen(self, surprise: Tensor, layers: Tensor, velocity: Tensor, flow: Tensor) -> Tensor:
+        """What the cell is shown."""
+        pictures = torch.cat((surprise, layers.unflatten(0, (-1, self.layers)).flatten(1, 2)), 1)
+        return torch.cat((self.embed(functional.pixel_unshuffle(pictures, self.patch)), velocity, flow), 1)
+
+    def _carried(self, layers: Tensor, velocity: Tensor, dt: Tensor) -> Tensor:
+        """pₖ(x − dt·vₖ(x)), where the velocity is linear between patches."""
+        velocity = functional.interpolate(velocity, scale_factor=self.patch, mode="bilinear")
+        cells = (self.speed * per_sample(dt, velocity) * velocity).unflatten(1, (-1, 2)).flatten(0, 1)
+        rows, columns = (torch.arange(n, dtype=cells.dtype, device=cells.device) for n in cells.shape[2:])
+        positions = rows[:, None] - cells[:, :1], columns - cells[:, 1:]
+        return LinearInterpolation()(layers, positions, "dirichlet")
+
+    def _reacted(self, layers: Tensor, hidden: Tensor, dt: Tensor) -> Tensor:
+        share, aim = functional.pixel_shuffle(self.source(hidden), self.patch).chunk(2, 1)
+        share = -torch.expm1(per_sample(dt, share) * functional.logsigmoid(-share))
+        return torch.lerp(layers, aim.sigmoid().reshape_as(layers), share.reshape_as(layers))
 
     @torch.no_grad()
-    def _flow(self, moved: Tensor, surprise: Tensor) -> Tensor:
+    def _flow(self, layers: Tensor, surprise: Tensor) -> Tensor:
         """How much further each layer went than foreseen, in multiples of ``speed``, (B, 2·layers, H/patch, W/patch).
 
-        The displacement δ of least squares of surprise + δ·∇p over 3 × 3 patches, which is held within ``speed``.
+        The δ of least squares of surprise + δ·∇p over 3 × 3 patches, which is held within ``speed``.
         """
         surprise = surprise.repeat_interleave(self.layers, 0)
-        down, right = (torch.gradient(moved, dim=axis)[0] if moved.shape[axis] > 1 else 0 * moved for axis in (2, 3))
+        down, right = (torch.gradient(layers, dim=axis)[0] if layers.shape[axis] > 1 else 0 * layers for axis in (2, 3))
         products = (down * down, right * right, down * right, surprise * down, surprise * right)
         means = torch.stack([product.sum(1) for product in products], 1)
         means = functional.avg_pool2d(functional.avg_pool2d(means, self.patch), 3, stride=1, padding=1)
         dd, rr, dr, sd, sr = means.unbind(1)
         dd, rr = dd + RIDGE, rr + RIDGE
-        determinant = dd * rr - dr * dr
-        delta = torch.stack(((dr * sr - rr * sd) / determinant, (dr * sd - dd * sr) / determinant), 1)
+        delta = torch.stack((dr * sr - rr * sd, dr * sd - dd * sr), 1) / (dd * rr - dr * dr)[:, None]
         return (delta / self.speed).clamp(-1, 1).unflatten(0, (-1, self.layers)).flatten(1, 2)
 
     def _sum(self, layers: Tensor) -> Tensor:
         return layers.unflatten(0, (-1, self.layers)).sum(1)
-
-
-def _carried(u: Tensor, displacement: Tensor, boundary: Boundary) -> Tensor:
-    """u(x − displacement(x)), linearly between cells; the displacement (B, 2, H, W) is shared by all channels."""
-    rows, columns = (torch.arange(n, dtype=displacement.dtype, device=u.device) for n in u.shape[2:])
-    positions = rows[:, None] - displacement[:, :1], columns - displacement[:, 1:]
-    return LinearInterpolation()(u, positions, boundary)

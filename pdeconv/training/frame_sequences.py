@@ -127,14 +127,15 @@ class FrameSequences:
 def load_frame_sequences(config: DataConfig) -> Data:
     """Every folder below ``train`` and below ``test`` that holds images is a sequence, in the order of their names.
 
-    Of ``root`` in place of both, the first ``train_share`` of each sequence is for training, the rest for the test.
+    Of ``root`` in place of both, the first ``train_share`` of each sequence is for training, and what comes after it is
+    to be forecast in the test, from the frames before.
     """
     reading = Reading(config.color, config.no_data, config.shrink)
     if config.root is not None and config.train is None and config.test is None:
         whole = list_sequences(config.root)
         cuts = [round(config.train_share * len(paths)) for paths in whole]
         train = [paths[:cut] for paths, cut in zip(whole, cuts, strict=True)]
-        test = [paths[cut:] for paths, cut in zip(whole, cuts, strict=True)]
+        test = [paths[max(0, cut - config.frames) :] for paths, cut in zip(whole, cuts, strict=True)]
     elif config.test is not None and config.root is None:
         train, test = None if config.train is None else list_sequences(config.train), list_sequences(config.test)
     else:

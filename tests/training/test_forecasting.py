@@ -100,8 +100,10 @@ def test_frames_may_be_read_when_they_are_needed(sequences):
 def test_the_beginning_of_a_sequence_is_for_training(sequences):
     config = DataConfig("frames", root=str(sequences), frames=1, horizon=1, patch_size=10, train_share=0.5)
     data = load_data(config, "forecast", 0)
-    assert len(data.test) == 6
-    assert data.test.batch(torch.tensor([0]), 0)[0][0, 0, 0, 1, :6].tolist() == [0, 0, 0, 0, 1, 1]
+    assert len(data.test) == 8
+    given, coming = data.test.batch(torch.tensor([0]), 0)
+    assert given[0, 0, 0, 1, :6].tolist() == [0, 0, 0, 1, 1, 1]
+    assert coming[0, 0, 0, 1, :6].tolist() == [0, 0, 0, 0, 1, 1]
 
 
 def test_frame_2_comes_before_frame_10(tmp_path):
