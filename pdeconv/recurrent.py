@@ -108,7 +108,7 @@ class PDECell(nn.Module):
         dt = self._checked(dt, state)
         gate, candidate = self.source(torch.cat((frame, state), 1)).chunk(2, 1)
         share = -torch.expm1(-self.ceiling * per_sample(dt, state) * torch.sigmoid(gate))
-        return self._evolved(torch.lerp(state, torch.tanh(candidate), share.to(state.dtype)), dt)
+        return self._evolved(torch.lerp(state, torch.tanh(candidate).to(state.dtype), share.to(state.dtype)), dt)
 
     def evolve(self, state: Tensor, dt: float | Tensor = 1.0) -> Tensor:
         """The state after the time dt without a frame."""

@@ -64,6 +64,15 @@ def test_samples_do_not_see_each_other(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_under_autocast_a_forecast_is_nearly_the_same(name):
+    model, given = small(name), torch.rand(2, 3, 1, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = model(given, 2)
+    halved.float().sum().backward()
+    torch.testing.assert_close(halved.float(), model(given, 2), rtol=0.0, atol=0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_weight_has_a_gradient(name):
     model = wild(small(name))
     model(torch.rand(2, 3, 1, 8, 8), 2, all_frames=True).square().sum().backward()

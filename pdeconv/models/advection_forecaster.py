@@ -19,7 +19,6 @@ from pdeconv.steps import Euler
 from pdeconv.terms import Residual
 
 RIDGE = 1e-4  # of the squared gradient, for patches with none
-GATE = 4.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class AdvectionForecaster(Forecaster[Carried]):
         self.embed = nn.Sequential(nn.Conv2d(shown * cells, channels, 1), nn.ReLU())
         branch = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 1))
         mixing, once = Euler(Residual(branch)), Fixed(1, unchecked=True)
-        self.cell = PDECell(channels + 4 * self.layers, channels, mixing, longest, once, ceiling=GATE)
+        self.cell = PDECell(channels + 4 * self.layers, channels, mixing, longest, once)
         self.velocity = nn.Conv2d(channels, 2 * self.layers, 3, padding=1)
         self.shares = nn.Conv2d(channels, self.layers * cells, 1)
         self.source = nn.Conv2d(channels, 2 * self.layers * in_channels * cells, 1)
@@ -136,7 +135,8 @@ class AdvectionForecaster(Forecaster[Carried]):
 
     def _carried(self, layers: Tensor, velocity: Tensor, dt: Tensor) -> Tensor:
         """pₖ(x − dt·vₖ(x)), where the velocity is linear between patches."""
-        velocity = functional.interpolate(velocity, scale_factor=self.patch, mode="bilinear")
+        wide = torch.promote_types(layers.dtype, torch.float32)  # positions need more than half precision
+        velocity = functional.interpolate(velocity.to(wide), scale_factor=self.patch, mode="bilinear")
         cells = (self.speed * per_sample(dt, velocity) * velocity).unflatten(1, (-1, 2)).flatten(0, 1)
         rows, columns = (torch.arange(n, dtype=cells.dtype, device=cells.device) for n in cells.shape[2:])
         positions = rows[:, None] - cells[:, :1], columns - cells[:, 1:]
@@ -145,7 +145,7 @@ class AdvectionForecaster(Forecaster[Carried]):
     def _reacted(self, layers: Tensor, hidden: Tensor, dt: Tensor) -> Tensor:
         share, aim = functional.pixel_shuffle(self.source(hidden), self.patch).chunk(2, 1)
         share = -torch.expm1(per_sample(dt, share) * functional.logsigmoid(-share))
-        return torch.lerp(layers, aim.sigmoid().reshape_as(layers), share.reshape_as(layers))
+        return torch.lerp(layers, aim.sigmoid().reshape_as(layers).to(layers), share.reshape_as(layers).to(layers))
 
     @torch.no_grad()
     def _flow(self, layers: Tensor, surprise: Tensor) -> Tensor:
