@@ -2,7 +2,8 @@
 
 python benchmarks/radar.py --root FOLDER_OF_COMPOSITES --run FOLDER [--seeds 3] [--picture FILE]
 
-The forecaster is trained by configs/forecast/radar.yaml on the first 60 % of the sequence; the test is what follows.
+The forecaster is trained by configs/forecast/radar.yaml on the first 60 % of the sequence; the test is what follows. So
+is one without reaction, which carries the last frame along and adds nothing.
 The classical nowcast is that of pysteps: dense Lucas–Kanade optical flow of the same frames, and semi-Lagrangian
 extrapolation of the last one (pip install pysteps opencv-python-headless). Where it carries in what lies beyond the
 edge, the last frame stays. For each lead time the mean absolute error in dBZ over the cells with data, of which less
@@ -27,6 +28,7 @@ from pdeconv.training.network import trained_network
 
 CONFIG = "configs/forecast/radar.yaml"
 RATES = (0.1, 0.5, 1.0)  # mm/h
+FORECASTERS: dict[str, dict[str, object]] = {"learned advection": {"model.reaction": "false"}, "and reaction": {}}
 MINUTES, SHOWN = 5, (1, 3, 6, 9, 12)
 
 Nowcast = Callable[[Tensor, int], Tensor]  # (T, H, W) in dBZ, NaN where there is no data -> (horizon, H, W)
@@ -45,12 +47,12 @@ def main() -> None:
         keys["epochs"] = given.epochs
     nowcasts: dict[str, list[Nowcast]] = {"persistence": [persistence], "optical flow (pysteps)": [optical_flow]}
     config = parse_config(["--config", CONFIG, "--data.root", given.root, "--run", given.run])
-    trained = []
-    for seed in range(given.seeds):
-        folder = Path(given.run) / f"radar_{seed}"
-        train(folder, CONFIG, keys | {"seed": seed})
-        trained.append(network_nowcast(trained_network(folder)))
-    nowcasts["advection_forecaster"] = trained
+    for title, options in FORECASTERS.items():
+        nowcasts[title] = []
+        for seed in range(given.seeds):
+            folder = Path(given.run) / f"{title.replace(' ', '_')}_{seed}"
+            train(folder, CONFIG, keys | options | {"seed": seed})
+            nowcasts[title].append(network_nowcast(trained_network(folder)))
     test = load_data(config.data, "forecast", 0).test
     windows = [test.batch(torch.tensor([index]), 0) for index in range(len(test))]
     print(f"{len(windows)} starts, {windows[0][0].shape[-2]} x {windows[0][0].shape[-1]} cells")

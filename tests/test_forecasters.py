@@ -102,7 +102,8 @@ def steady(*velocity: float, **options: object) -> AdvectionForecaster:
     with torch.no_grad():
         model.velocity.weight.zero_()
         model.velocity.bias.copy_(torch.tensor(velocity).div(model.speed).atanh().repeat(model.layers))  # pyright: ignore
-        model.source.bias.chunk(2)[0].fill_(-30.0)  # pyright: ignore[reportOptionalMemberAccess]
+        if model.source is not None:
+            model.source.bias.chunk(2)[0].fill_(-30.0)  # pyright: ignore[reportOptionalMemberAccess]
     return model
 
 
@@ -131,6 +132,13 @@ def test_the_source_flows_exactly():
     _, state = model.advance(None, start, torch.ones(()))
     again, _ = model.advance(None, state, torch.ones(()))
     torch.testing.assert_close(again, twice)
+
+
+def test_without_reaction_a_frame_is_interpolated_once_however_far_it_goes():
+    model, given = steady(0.25, 0.0, reaction=False), torch.rand(1, 1, 1, 16, 16)
+    torch.testing.assert_close(model(given, 4)[0, -1, :, 1:], given[0, 0, :, :-1])
+    with_reaction = steady(0.25, 0.0)
+    assert (with_reaction(given, 4)[0, -1, :, 1:] - given[0, 0, :, :-1]).abs().mean() > 0.05
 
 
 def test_layers_stay_within_0_and_1():

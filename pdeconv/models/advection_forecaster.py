@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from pdeconv.control import Fixed
 from pdeconv.errors import checked_count, checked_number
+from pdeconv.grid import Boundary
 from pdeconv.interpolation import LinearInterpolation
 from pdeconv.models.forecaster import Forecaster
 from pdeconv.models.registry import register_model
@@ -30,12 +31,17 @@ class Carried:
         velocity: Of the layers, in multiples of ``speed``, (B, 2·layers, H/patch, W/patch).
         layers: The layers now, (B·layers, C, H, W); their sum is the forecast of the frame that comes.
         dt: The time over which they moved last.
+        origin: Without a source, the layers when the last frame came.
+        displacement: Without a source, how far the values at each place have moved since then, in pixels,
+            (B·layers, 2, H, W).
     """
 
     hidden: Tensor
     velocity: Tensor
     layers: Tensor
     dt: Tensor
+    origin: Tensor | None = None
+    displacement: Tensor | None = None
 
 
 @register_model("advection_forecaster")
@@ -49,8 +55,10 @@ class AdvectionForecaster(Forecaster[Carried]):
     velocities, the weights, and the rate gₖ and the aim cₖ of the source.
 
     A frame is a Lie step: transport is semi-Lagrangian, linear between pixels, and the source flows exactly,
-    pₖ + (1 − (1 − aₖ)^dt) (cₖ − pₖ) with aₖ = 1 − e^(−gₖ) and cₖ in [0, 1]. So |vₖ| ≤ ``speed`` along each axis, any
-    time between frames is safe, and layers that begin in [0, 1] stay there. Nothing comes in from beyond the edge.
+    pₖ + (1 − e^(−dt gₖ)) (cₖ − pₖ) with cₖ in [0, 1]. |vₖ| ≤ ``speed`` along each axis, any time between frames is
+    safe, and layers that begin in [0, 1] stay there. Nothing comes in from beyond the edge. Without reaction values are
+    looked up where they were when the last frame came, and so interpolated once, however far ahead: sharp, where a
+    network that has learned the mean squared error fades what it is not sure of.
 
     Args:
         in_channels: Channels C of a frame.
@@ -59,6 +67,7 @@ class AdvectionForecaster(Forecaster[Carried]):
         patch: Side of a patch in pixels: the cell works at one place a patch.
         speed: Largest velocity along each axis, in pixels per time.
         longest: Longest time between frames.
+        reaction: Whether there is a source; without, the equation is advection alone.
 
     References:
         N. Zakariaei, S. Rout, E. Haber, M. Eliasof. Advection augmented convolutional neural networks. NeurIPS 2024.
@@ -78,6 +87,7 @@ class AdvectionForecaster(Forecaster[Carried]):
         patch: int = 8,
         speed: float = 6.0,
         longest: float = 1.0,
+        reaction: bool = True,
     ) -> None:
         super().__init__(in_channels, patch)
         channels = checked_count("advection_forecaster", "channels", channels)
@@ -90,19 +100,18 @@ class AdvectionForecaster(Forecaster[Carried]):
         self.cell = PDECell(channels + 4 * self.layers, channels, mixing, longest, once)
         self.velocity = nn.Conv2d(channels, 2 * self.layers, 3, padding=1)
         self.shares = nn.Conv2d(channels, self.layers * cells, 1)
-        self.source = nn.Conv2d(channels, 2 * self.layers * in_channels * cells, 1)
+        self.source = nn.Conv2d(channels, 2 * self.layers * in_channels * cells, 1) if reaction else None
         self._begin()
 
     def _begin(self) -> None:
         """Begin near persistence: slow, and with hardly any source."""
         with torch.no_grad():
             self.velocity.weight.mul_(0.3)
-            nn.init.zeros_(self.source.weight)
-            for bias in (self.velocity.bias, self.source.bias):
-                assert bias is not None
-                nn.init.zeros_(bias)
-            share, _ = self.source.bias.chunk(2)  # pyright: ignore[reportOptionalMemberAccess]
-            share.fill_(-4.0)
+            self.velocity.bias.zero_()  # pyright: ignore[reportOptionalMemberAccess]
+            if self.source is not None:
+                self.source.weight.zero_()
+                self.source.bias.zero_()  # pyright: ignore[reportOptionalMemberAccess]
+                self.source.bias.chunk(2)[0].fill_(-4.0)  # pyright: ignore[reportOptionalMemberAccess]
 
     def advance(self, frame: Tensor | None, state: Carried | None, dt: Tensor) -> tuple[Tensor, Carried]:
         if state is None:
@@ -118,8 +127,15 @@ class AdvectionForecaster(Forecaster[Carried]):
             layers = state.layers + (weights[:, :, None] * surprise[:, None]).flatten(0, 1)
         hidden = self.cell(self._seen(surprise, layers, state.velocity, flow), state.hidden, dt)
         velocity = torch.tanh(self.velocity(hidden))
-        layers = self._reacted(self._carried(layers, velocity, dt), hidden, dt)
-        return self._sum(layers), Carried(hidden, velocity, layers, dt)
+        cells = self._cells(velocity, dt, layers)
+        if self.source is not None:
+            layers = self._reacted(_carried(layers, cells, "dirichlet"), self.source(hidden), dt)
+            return self._sum(layers), Carried(hidden, velocity, layers, dt)
+        if frame is None:
+            assert state.origin is not None and state.displacement is not None
+            layers, cells = state.origin, cells + _carried(state.displacement, cells, "neumann")
+        moved = _carried(layers, cells, "dirichlet")
+        return self._sum(moved), Carried(hidden, velocity, moved, dt, layers, cells)
 
     def _at_rest(self, frame: Tensor) -> Carried:
         """Before the first frame nothing is there, and nothing moves; the cell has seen the frame, to share it out."""
@@ -133,17 +149,14 @@ class AdvectionForecaster(Forecaster[Carried]):
         pictures = torch.cat((surprise, layers.unflatten(0, (-1, self.layers)).flatten(1, 2)), 1)
         return torch.cat((self.embed(functional.pixel_unshuffle(pictures, self.patch)), velocity, flow), 1)
 
-    def _carried(self, layers: Tensor, velocity: Tensor, dt: Tensor) -> Tensor:
-        """pₖ(x − dt·vₖ(x)), where the velocity is linear between patches."""
-        wide = torch.promote_types(layers.dtype, torch.float32)  # positions need more than half precision
+    def _cells(self, velocity: Tensor, dt: Tensor, layers: Tensor) -> Tensor:
+        """dt·vₖ in pixels, (B·layers, 2, H, W): linear between patches, and never of half precision."""
+        wide = torch.promote_types(layers.dtype, torch.float32)
         velocity = functional.interpolate(velocity.to(wide), scale_factor=self.patch, mode="bilinear")
-        cells = (self.speed * per_sample(dt, velocity) * velocity).unflatten(1, (-1, 2)).flatten(0, 1)
-        rows, columns = (torch.arange(n, dtype=cells.dtype, device=cells.device) for n in cells.shape[2:])
-        positions = rows[:, None] - cells[:, :1], columns - cells[:, 1:]
-        return LinearInterpolation()(layers, positions, "dirichlet")
+        return (self.speed * per_sample(dt, velocity) * velocity).unflatten(1, (-1, 2)).flatten(0, 1)
 
-    def _reacted(self, layers: Tensor, hidden: Tensor, dt: Tensor) -> Tensor:
-        share, aim = functional.pixel_shuffle(self.source(hidden), self.patch).chunk(2, 1)
+    def _reacted(self, layers: Tensor, source: Tensor, dt: Tensor) -> Tensor:
+        share, aim = functional.pixel_shuffle(source, self.patch).chunk(2, 1)
         share = -torch.expm1(per_sample(dt, share) * functional.logsigmoid(-share))
         return torch.lerp(layers, aim.sigmoid().reshape_as(layers).to(layers), share.reshape_as(layers).to(layers))
 
@@ -165,3 +178,10 @@ class AdvectionForecaster(Forecaster[Carried]):
 
     def _sum(self, layers: Tensor) -> Tensor:
         return layers.unflatten(0, (-1, self.layers)).sum(1)
+
+
+def _carried(u: Tensor, cells: Tensor, boundary: Boundary) -> Tensor:
+    """u(x − cells(x)), linearly between pixels; all channels move by the same (B, 2, H, W)."""
+    rows, columns = (torch.arange(n, dtype=cells.dtype, device=cells.device) for n in cells.shape[2:])
+    positions = rows[:, None] - cells[:, :1], columns - cells[:, 1:]
+    return LinearInterpolation()(u, positions, boundary)

@@ -43,6 +43,8 @@ class ModelConfig:
     """side in pixels of the patches into which a forecaster divides a frame"""
     speed: float | None = None
     """largest velocity of a forecaster in pixels a frame, along each axis"""
+    reaction: bool | None = None
+    """whether the equation of a forecaster has a reaction beside advection"""
 
     def options(self) -> dict[str, Any]:
         """The options that were given."""

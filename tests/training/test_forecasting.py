@@ -2,6 +2,7 @@
 
 import gzip
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -89,8 +90,8 @@ def test_frames_of_folders(sequences):
 
 
 def test_frames_may_be_read_when_they_are_needed(sequences):
-    options = {"train": str(sequences), "test": str(sequences), "frames": 2, "horizon": 3, "patch_size": 6}
-    held, read = (load_data(DataConfig("frames", **options, memory_gib=gib), "forecast", 0) for gib in (1.0, 0.0))
+    config = DataConfig("frames", train=str(sequences), test=str(sequences), frames=2, horizon=3, patch_size=6)
+    held, read = (load_data(replace(config, memory_gib=gib), "forecast", 0) for gib in (1.0, 0.0))
     assert held.test.in_memory and not read.test.in_memory
     for part in ("train", "test"):
         for one, other in zip(*(getattr(data, part).batch(torch.arange(4), 1) for data in (held, read)), strict=True):
@@ -142,11 +143,11 @@ def test_packed_radar_composites(tmp_path):
     ],
 )
 def test_slips_of_folders_are_told(sequences, options, message):
-    placed = {
-        key: str(sequences / value) if key in ("root", "train", "test") else value for key, value in options.items()
-    }
+    config = DataConfig("frames", frames=6, horizon=3)
+    for key, value in options.items():
+        setattr(config, key, str(sequences / value) if key in ("root", "train", "test") else value)
     with pytest.raises(PDEConvError, match=message):
-        len(load_data(DataConfig("frames", **{"frames": 6, "horizon": 3} | placed), "forecast", 0).train)
+        len(load_data(config, "forecast", 0).train)
 
 
 def test_frames_of_two_sizes_are_told(sequences):
