@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from pdeconv.errors import PDEConvError
 
 CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-AVERAGE_POOL = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
 BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _NORMS = {
     1: (nn.BatchNorm1d, nn.InstanceNorm1d),

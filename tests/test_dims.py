@@ -14,7 +14,7 @@ from pdeconv.grid import Grid
 from pdeconv.models.multiscale_denoiser import prolongate, restrict, shuffled, unshuffled
 from pdeconv.models.registry import model_options
 
-SIZES = {1: (11,), 2: (6, 5), 3: (5, 4, 6)}
+SIZES = {1: (11,), 2: (6, 5), 3: (6, 5, 5)}  # of a coarse stage three cells: a kernel of them has a window
 DENOISERS = {
     "adr_denoiser": dict(channels=2, steps=2),
     "energy_flow_denoiser": dict(steps=2, kernel_size=3),
@@ -152,23 +152,13 @@ def test_every_weight_of_a_denoiser_learns(name, dims):
 
 
 @denoisers
-@pytest.mark.parametrize(("dims", "side"), [(1, 512), (3, 16)])
+@pytest.mark.parametrize(("dims", "side"), [(1, 256), (3, 10)])
 @torch.no_grad()
 def test_noise_gets_less_at_the_start(name, dims, side):
-    if name == "multiscale_denoiser":
-        return  # a second cycle begins as too much
     torch.manual_seed(0)
-    model = create_model(name, dims=dims).eval()
+    options = dict(depth=1) if name == "multiscale_denoiser" else DENOISERS[name]  # several cycles begin as too much
+    model = create_model(name, dims=dims, **options).eval()
     clean = torch.linspace(0, 1, side).expand(1, 1, *(side,) * dims)
-    noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.manual_seed(0))
-    assert (model(noisy, 0.1) - clean).square().mean() < 0.6 * (noisy - clean).square().mean()
-
-
-@every_dims
-@torch.no_grad()
-def test_one_multiscale_cycle_shrinks_noise_at_the_start(dims):
-    model = create_model("multiscale_denoiser", dims=dims, depth=1).eval()
-    clean = torch.linspace(0, 1, 16).expand(1, 1, *(16,) * dims)
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.manual_seed(0))
     assert (model(noisy, 0.1) - clean).square().mean() < 0.6 * (noisy - clean).square().mean()
 

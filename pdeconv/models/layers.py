@@ -11,7 +11,7 @@ from pdeconv.control import Fixed
 from pdeconv.evolve import Evolve, Memory
 from pdeconv.grid import Grid
 from pdeconv.influence import ReLUInfluence, TanhInfluence
-from pdeconv.layers_by_dims import AVERAGE_POOL, CONVOLUTION
+from pdeconv.layers_by_dims import CONVOLUTION
 from pdeconv.models.classifier import Layer
 from pdeconv.steps import Euler, Step
 from pdeconv.terms import Residual, SymmetricConvolution
@@ -77,11 +77,19 @@ def merging(before: int, after: int, dims: int = 2) -> nn.Module:
     return layer(before, after, 2, stride=2, bias=False)
 
 
+class _AvgPool3d(nn.AvgPool3d):
+    """Torch's refuses an axis of one cell, which those of fewer axes leave as it is."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        size = [min(2, cells) for cells in input.shape[2:]]
+        return functional.avg_pool3d(input, size, 2, ceil_mode=True, count_include_pad=False)
+
+
 def coarsening(
     before: int, after: int, norm_layer: Layer, act_layer: Layer | None = None, dims: int = 2
 ) -> nn.Sequential:
     """Half the resolution, rounded up, by means of 2 × 2 cells, then ``after`` mixtures of the channels."""
-    pool = AVERAGE_POOL[dims](2, ceil_mode=True, count_include_pad=False)
+    pool = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: _AvgPool3d}[dims](2, ceil_mode=True, count_include_pad=False)
     return nn.Sequential(pool, *convolution(before, after, 1, norm_layer, act_layer, dims=dims))
 
 

@@ -12,6 +12,8 @@ from pdeconv.image_square import Statistics, prepared_image
 from pdeconv.training.config import DataConfig
 
 PICTURE_SETS = ("photographs", "images")
+ARRAYS_IN_PYTHON = "docs/volumes_and_signals.md"
+ARRAY_SETS = ("arrays", "solids", "trace")
 TORCHVISION_SETS = ("cifar10", "cifar100", "mnist", "fashion_mnist", "svhn", "stl10")
 
 
@@ -55,12 +57,16 @@ class Data:
         test: the test source.
         channels: of the images.
         classes: names of the classes, or None for pictures.
+        dims: spatial axes: 1 for signals, 2 for images, 3 for volumes.
+        statistics: offset and scale by which values were normalised, where the training samples say them.
     """
 
     load_train: Callable[[], Source]
     test: Source
     channels: int
     classes: tuple[str, ...] | None
+    dims: int = 2
+    statistics: Statistics | None = None
 
     @cached_property
     def train(self) -> Source:
@@ -78,10 +84,15 @@ def load_data(config: DataConfig, task: str, seed: int) -> Data:
     Raises:
         PDEConvError: the data does not fit the task, or is not where the configuration says.
     """
+    if config.name in ARRAY_SETS:
+        from pdeconv.training.array_sets import load_array_set
+
+        return load_array_set(config, task)
     pictures = config.name in PICTURE_SETS
     if pictures == (task == "classification"):
         wanted = "denoising or inpainting" if pictures else "classification"
         fitting = ("digits", "image_folder", *TORCHVISION_SETS) if task == "classification" else PICTURE_SETS
+        fitting = fitting if task == "inpainting" else (*fitting, *ARRAY_SETS)
         raise PDEConvError(f"the data {config.name} is for {wanted}, the task is {task}; it takes {', '.join(fitting)}")
     given = [key for key, value in (("erase", config.erase), ("train_images", config.train_images)) if value]
     if pictures and given:
@@ -136,4 +147,6 @@ def classifier_format(config: DataConfig) -> tuple[int, Statistics, bool]:
         from pdeconv.training.torchvision_sets import SETS
 
         return SETS[config.name].size, SETS[config.name].statistics, False
+    if config.name in ARRAY_SETS:
+        raise PDEConvError(f"the data {config.name} is not of pictures; give arrays to the network: {ARRAYS_IN_PYTHON}")
     raise PDEConvError(f"the data {config.name} has no classes; it is for denoising or inpainting")

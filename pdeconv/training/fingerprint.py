@@ -11,9 +11,13 @@ SAMPLES = 8
 
 
 def fingerprint(data: Data) -> dict[str, Any]:
-    """Sizes of the training and the test set, and a digest of some samples of each, spread over the set."""
+    """Sizes of the training and the test set, and a digest of some samples of each, spread over the set.
+
+    Besides, the statistics by which values were normalised, which an evaluation takes from here.
+    """
     sets = {"train": data.train, "test": data.test}
-    return {name: {"count": len(source), "samples": _samples(source)} for name, source in sets.items()}
+    found: dict[str, Any] = {name: {"count": len(source), "samples": _samples(source)} for name, source in sets.items()}
+    return found if data.statistics is None else found | {"statistics": data.statistics}
 
 
 def _samples(source: Source) -> str:

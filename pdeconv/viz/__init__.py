@@ -15,6 +15,7 @@ from pdeconv.viz.fields import diffusivity_figure, flux_figure, tensor_figure, v
 from pdeconv.viz.functionals import functionals_figure
 from pdeconv.viz.laws import influence_figure, reaction_figure
 from pdeconv.viz.sharpness import sharpness_figure
+from pdeconv.viz.signals import signal_evolution_figure, signals_figure
 from pdeconv.viz.structure import courant_figure, decomposition_figure, kernel_figure
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "kernel_figure",
     "reaction_figure",
     "sharpness_figure",
+    "signal_evolution_figure",
+    "signals_figure",
     "tensor_figure",
     "velocity_figure",
     "write_explorer",
