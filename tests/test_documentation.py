@@ -37,6 +37,7 @@ NEEDS = {
     "stability_report": {},
     "theory": {},
     "train_on_images": {},
+    "volumes_and_signals": {},
 }
 
 

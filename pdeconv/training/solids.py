@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 SOLIDS = ("ball", "cube", "cylinder", "cone", "torus", "octahedron")
-SIDE = 24
+SIDE = 16
 """Cells along each axis, unless the configuration says otherwise."""
 NOISE = 0.25
 """Standard deviation of the noise of a volume to classify, whose body is at least 0.4 brighter than what is around."""

@@ -38,15 +38,16 @@ def evolution_figure(
     """The states of one sample side by side in time: a column for each time, a row for each channel.
 
     The channels that vary most are chosen. Each channel keeps one scale of colour as long as the state keeps its shape,
-    so what fades or grows in the picture does so in the network. Of volumes the middle slice is shown, across their first
-    axis; signals are drawn by :func:`signal_evolution_figure`.
+    so what fades or grows in the picture does so in the network. Of volumes the middle slice is shown, across their
+    first axis; signals are drawn by :func:`signal_evolution_figure`.
 
     Args:
         trajectory: times and states.
         example: which sample of the batch.
         channels: how many channels to show at most.
         columns: how many times to show at most; the first and the last are always among them.
-        picture: what the network was given, (C, H, W) or (C, D, H, W) with values in [0, 1], shown in front; None for nothing.
+        picture: what the network was given, (C, H, W) or (C, D, H, W) with values in [0, 1], shown in front; None for
+            nothing.
         as_picture: show each state as one picture with values in [0, 1], gray or RGB, instead of channel by channel.
         title: over all.
     """
@@ -55,8 +56,8 @@ def evolution_figure(
         raise PDEConvError(f"expected as many times as states, at least one; got {len(trajectory.times)} and {count}")
     if trajectory.states[0].ndim not in (4, 5):
         raise PDEConvError(
-            f"expected states of shape (B, C, H, W) or (B, C, D, H, W), got {tuple(trajectory.states[0].shape)}; signals "
-            "are drawn by signal_evolution_figure"
+            f"expected states of shape (B, C, H, W) or (B, C, D, H, W), got {tuple(trajectory.states[0].shape)}; "
+            "signals are drawn by signal_evolution_figure"
         )
     shown = evenly(count, columns)
     times = [float(trajectory.times[place]) for place in shown]

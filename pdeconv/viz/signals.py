@@ -23,8 +23,8 @@ def signal_evolution_figure(
 ) -> Figure:
     """The states (B, C, L) of one signal in time: a row for each channel, a curve for each time, over the cells.
 
-    The channels that vary most are chosen, and the curves are evenly spread in time, from dark to bright. States of fewer
-    cells are stretched over those of the first.
+    The channels that vary most are chosen, and the curves are evenly spread in time, from dark to bright. States of
+    fewer cells are stretched over those of the first.
 
     Args:
         trajectory: times and states.
