@@ -17,7 +17,7 @@ from pdeconv.training.config import DataConfig
 
 NAMES = "train_images and test_images (or val_images), and for classification train_labels and test_labels"
 FEW = 4  # an axis of at most so many entries may well be one of colours
-WIDER = {"uint16": np.int32, "uint32": np.int64}  # torch does not compute with these
+WIDER = {"uint16": np.int32, "uint32": np.int64, "uint64": np.float64}  # torch does not compute with these
 VALUES_AT_ONCE = 1 << 22
 
 

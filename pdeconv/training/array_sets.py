@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 from pdeconv.errors import PDEConvError
 from pdeconv.image_square import Statistics
 from pdeconv.training.array_files import (
+    VALUES_AT_ONCE,
     Archive,
     MappedSamples,
     as_tensor,
@@ -54,7 +56,8 @@ class Samples:
         """The values, some samples at a time."""
         if isinstance(self.values, MappedSamples):
             return [as_tensor(chunk) for chunk in chunks(self.values.array)]
-        return [self.values]
+        at_once = max(1, VALUES_AT_ONCE // math.prod(self.shape[1:]))
+        return list(self.values.split(at_once))
 
 
 def load_array_set(config: DataConfig, task: str) -> Data:
@@ -159,9 +162,10 @@ def _solids(config: DataConfig, task: str) -> tuple[Callable[[], Samples], Sampl
 def _trace(config: DataConfig, task: str) -> tuple[Callable[[], Samples], Samples, tuple[str, ...] | None]:
     """The set Trace of tslearn's wheel: 100 + 100 signals of 275 samples of a plant's instruments, in 4 classes."""
     found = importlib.util.find_spec("tslearn")  # not imported: that takes seconds
-    if found is None or found.origin is None:
+    path = None if found is None or found.origin is None else Path(found.origin).parent / ".cached_datasets/Trace.npz"
+    if path is None or not path.exists():
         raise PDEConvError('the data trace comes with the package tslearn: pip install "pdeconv[signals]"')
-    with np.load(Path(found.origin).parent / ".cached_datasets" / "Trace.npz") as arrays:
+    with np.load(path) as arrays:
         parts = {part: (arrays[f"X_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")}
 
     def samples(part: str) -> Samples:
@@ -181,9 +185,8 @@ def _check_axes(config: DataConfig, dims: int) -> None:
 
 def _check_same(train: Samples, test: Samples, sizes: bool = True) -> None:
     """Classes are told from samples of one size; a denoiser takes any."""
-    first = 1 if sizes else 2
-    same = train.shape[1:] == test.shape[1:] if sizes else train.shape[1:first] == test.shape[1:first]
-    if not same or len(train.shape) != len(test.shape):
+    last = None if sizes else 2
+    if train.shape[1:last] != test.shape[1:last] or len(train.shape) != len(test.shape):
         raise PDEConvError(
             f"expected training and test samples of the same {'shape' if sizes else 'channels and axes'}, got "
             f"{train.shape[1:]} and {test.shape[1:]}"

@@ -38,7 +38,8 @@ class ModelConfig:
     expansion: int | None = None
     """width within a block, in multiples of the network's"""
     memory: Literal["store", "checkpoint", "reversible"] | None = None
-    """what backward needs of the steps is kept, computed again, or undone (docs/memory.md)"""
+    """what backward needs of the steps is kept, computed again, or undone (docs/memory.md); but for store, batch
+    normalisation counts each batch twice"""
     dims: int | None = None
     """spatial axes of the data: 1 for signals, 2 for images (the default), 3 for volumes"""
 

@@ -122,7 +122,10 @@ def require_dims(config: TrainConfig, data: Data) -> None:
         PDEConvError: with what to set.
     """
     from pdeconv.layers_by_dims import SAMPLES
+    from pdeconv.models import model_options
 
+    if config.model.source is not None and "dims" not in model_options(config.model.name):
+        return  # a user's own model is for what it is for
     dims = 2 if config.model.dims is None else config.model.dims
     if dims != data.dims:
         raise PDEConvError(
