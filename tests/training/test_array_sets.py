@@ -246,7 +246,12 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+like_others = pytest.mark.like_others
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if number in (1, 2) else like_others) for number, name in enumerate(RUNS)]
+)
 def test_a_run_from_its_configuration_to_its_pictures(name, tmp_path, monkeypatch, capsys):
     if name.startswith("signals") and not PACKAGED:
         pytest.skip("tslearn is not there")
@@ -271,6 +276,7 @@ def test_an_evaluation_repeats_the_normalisation_of_the_run(tmp_path, capsys):
     """By the numbers that the checkpoint holds: the training samples of another file do not matter."""
     root, arrays = archive(tmp_path, size=(8,))
     options = ["--task", "classification", "--model.name", "resnet_classifier", "--model.dims", "1", "--epochs", "1"]
+    options += ["--batch_size", "4"]
     options += ["--model.widths", "[4]", "--model.depths", "[1]", "--data.name", "arrays", "--data.root", root]
     assert train.main([*options, "--run", str(tmp_path / "run")]) == 0
     line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
@@ -304,7 +310,8 @@ def test_a_model_that_does_not_fit_is_one_line(given, expected, tmp_path, monkey
     monkeypatch.setattr(array_sets, "TRAIN", (12, 11))
     monkeypatch.setattr(array_sets, "TEST", (6, 12))
     task = [] if "--task" in given else ["--task", "classification"]
-    arguments = [*task, *given, "--data.name", "solids", "--data.image_size", "6", "--run", str(tmp_path / "run")]
+    arguments = [*task, *given, "--data.name", "solids", "--data.image_size", "6", "--batch_size", "4"]
+    arguments += ["--run", str(tmp_path / "run")]
     with pytest.raises(SystemExit):
         run_program("train.py", lambda: train.main(arguments))
     told = capsys.readouterr().err
