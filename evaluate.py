@@ -1,9 +1,10 @@
-"""Use a trained network: measure it on its test set, denoise or fill in one picture, or name the class of one.
+"""Use a trained network: measure it on its test set, denoise or fill in a picture, name its class, or forecast frames.
 
 python evaluate.py runs/NAME
 python evaluate.py runs/NAME --image photo.jpg
 python evaluate.py runs/NAME --image photo.jpg --add_noise 25
 python evaluate.py runs/NAME --image photo.jpg --mask known.png
+python evaluate.py runs/NAME --frames radar/today --horizon 12
 """
 
 import sys
@@ -25,6 +26,7 @@ from pdeconv.training.config import TrainConfig, restored_config
 from pdeconv.training.data import ARRAY_SETS, ARRAYS_IN_PYTHON, classifier_input, load_data
 from pdeconv.training.evaluation import evaluate
 from pdeconv.training.fingerprint import with_statistics
+from pdeconv.training.frame_sequences import read_sequence
 from pdeconv.training.image_files import read_image, write_image
 from pdeconv.training.image_quality import quality
 from pdeconv.training.network import network_of
@@ -45,6 +47,10 @@ class EvaluateConfig:
     """denoising an image: first add Gaussian noise of this standard deviation in 8-bit units"""
     mask: str | None = None
     """inpainting an image: a picture of the same size, white where the image is known and black in the holes"""
+    frames: str | None = None
+    """a folder of frames to go on from; the forecast frames are written, and an animation of all"""
+    horizon: int = 10
+    """frames to forecast"""
     output: str = "evaluated"
     """folder for the pictures"""
     weights: Literal["average", "plain"] = "average"
@@ -65,6 +71,8 @@ class EvaluateConfig:
             raise PDEConvError(f"add_noise: expected 0 or more, got {self.add_noise:g}")
         if self.add_noise is not None and self.image is None:
             raise PDEConvError("add_noise: give an --image to add it to; the test set has its own noise")
+        if self.horizon < 1:
+            raise PDEConvError(f"horizon: expected 1 or more, got {self.horizon}")
         if self.mask is not None and self.image is None:
             raise PDEConvError("mask: give an --image to fill in; the test set has its own masks")
         if Path(self.output).exists() and not Path(self.output).is_dir():
@@ -94,7 +102,13 @@ def main(argv: Sequence[str]) -> int:
     config.data = with_statistics(config.data, checkpoint.training["data"])
     display = Display(total=1, step=0, visible=True, bar=False)
     with torch.no_grad():
-        if settings.image is None:
+        if config.task == "forecast" and settings.image is not None:
+            raise PDEConvError("image: this network forecasts; give --frames, a folder")
+        if config.task != "forecast" and settings.frames is not None:
+            raise PDEConvError(f"frames: this network is of the task {config.task}; give an --image")
+        if settings.frames is not None:
+            forecast(settings, config, network, accelerator.device, display)
+        elif settings.image is None:
             measure(settings, config, network, accelerator, display)
         elif config.task == "denoising":
             denoise(settings, config, network, accelerator.device, display)
@@ -162,6 +176,26 @@ def inpaint(
     for file, image in pictures.items():
         write_image(output / file, image)
         display.say(str(output / file))
+
+
+def forecast(
+    settings: EvaluateConfig, config: TrainConfig, network: nn.Module, device: torch.device, display: Display
+) -> None:
+    """Go on from the frames of a folder, and write the frames to come, and an animation of all."""
+    from pdeconv.evolve import Trajectory
+    from pdeconv.viz import animate
+
+    given, output = read_sequence(config.data, settings.frames or ""), Path(settings.output)
+    name = Path(settings.frames or "").resolve().name
+    coming = network(given[None].to(device), settings.horizon)[0].float().cpu().clamp(0, 1)
+    for lead, frame in enumerate(coming, 1):
+        path = output / f"{name}_+{lead:0{len(str(settings.horizon))}}.png"
+        write_image(path, frame)
+        display.say(str(path))
+    states = tuple(frame[None] for frame in torch.cat((given, coming)))
+    times = torch.arange(float(len(states)))
+    zoom = max(1, 256 // max(coming.shape[-2:]))
+    display.say(str(animate(Trajectory(times, states), output / f"{name}.gif", zoom=zoom, seconds=len(states) / 8)))
 
 
 def classify(

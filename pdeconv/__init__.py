@@ -44,6 +44,7 @@ from pdeconv.operator import Operator, operator
 from pdeconv.p_laplacian import PLaplace, TotalVariation
 from pdeconv.pde_residual import pde_residual
 from pdeconv.potential import Potential, SplinePotential
+from pdeconv.recurrent import PDECell
 from pdeconv.refine import refine_space, refine_time
 from pdeconv.residual_blocks import ResidualParts, register_residual_block
 from pdeconv.spiking import LeakyIntegrateAndFire
@@ -220,6 +221,7 @@ __all__ = [
     "Operator",
     "PDEBasicBlock",
     "PDEBlock",
+    "PDECell",
     "PDEConvError",
     "PLaplace",
     "PerChannel",

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pdeconv.bilinear import bilinear, suits_bilinear
 from pdeconv.grid import Boundary
 from pdeconv.stencil import source_cell
 
@@ -80,6 +81,11 @@ class LinearInterpolation(Interpolation):
 
     def weights(self, t: Tensor) -> tuple[Tensor, ...]:
         return 1 - t, t
+
+    def __call__(self, u: Tensor, positions: Sequence[Tensor], boundary: Boundary) -> Tensor:
+        if suits_bilinear(u, positions, boundary):
+            return bilinear(u, positions, boundary, super().__call__)
+        return super().__call__(u, positions, boundary)
 
 
 @dataclass(frozen=True)

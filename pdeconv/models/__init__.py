@@ -3,11 +3,14 @@
 from pdeconv.models.adr_classifier import ADRClassifier
 from pdeconv.models.adr_denoiser import ADRDenoiser
 from pdeconv.models.adr_residual_classifier import ADRResidualClassifier
+from pdeconv.models.advection_forecaster import AdvectionForecaster
 from pdeconv.models.attention_classifier import AttentionClassifier
 from pdeconv.models.classifier import Classifier
+from pdeconv.models.convlstm_forecaster import ConvLSTMForecaster
 from pdeconv.models.diffusion_inpainter import DiffusionInpainter
 from pdeconv.models.energy_flow_denoiser import EnergyFlowDenoiser
 from pdeconv.models.feature_info import FeatureInfo, FeatureMaps
+from pdeconv.models.forecaster import Forecaster
 from pdeconv.models.global_diffusion_classifier import GlobalDiffusionClassifier
 from pdeconv.models.hamiltonian_classifier import HamiltonianClassifier
 from pdeconv.models.heat_classifier import HeatClassifier
@@ -25,12 +28,15 @@ __all__ = [
     "ADRClassifier",
     "ADRDenoiser",
     "ADRResidualClassifier",
+    "AdvectionForecaster",
     "AttentionClassifier",
     "Classifier",
+    "ConvLSTMForecaster",
     "DiffusionInpainter",
     "EnergyFlowDenoiser",
     "FeatureInfo",
     "FeatureMaps",
+    "Forecaster",
     "GlobalDiffusionClassifier",
     "GradientFlowDenoiser",
     "HamiltonianClassifier",

@@ -67,19 +67,18 @@ def load_array_set(config: DataConfig, task: str) -> Data:
     for classification the mean and the standard deviation of each channel; for denoising their least value and their
     range, so that they lie in [0, 1] (bytes: 0 and 255).
 
+    Args:
+        config: which data, from where.
+        task: "classification" or "denoising".
+
     Raises:
-        PDEConvError: the data does not fit the task, or is not where the configuration says, or not what it says.
+        PDEConvError: the data is not where the configuration says, or not what it says.
     """
-    if task not in ("classification", "denoising"):
-        raise PDEConvError(f"the data {config.name} is for classification or denoising, the task is {task}")
     read = {"arrays": _arrays, "solids": _solids, "trace": _trace}[config.name]
     train, test, classes = read(config, task)
     dims = len(test.shape) - 2
     _check_axes(config, dims)
     if task == "denoising":
-        unused = [key for key, given in (("erase", config.erase), ("train_images", config.train_images)) if given]
-        if unused:
-            raise PDEConvError(f"data.{unused[0]} is for classification, the task is {task}; leave it out")
         return _clean(config, train, test, dims)
     assert classes is not None
     return _labelled(config, train, test, classes, dims)

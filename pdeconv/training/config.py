@@ -42,6 +42,12 @@ class ModelConfig:
     normalisation counts each batch twice"""
     dims: int | None = None
     """spatial axes of the data: 1 for signals, 2 for images (the default), 3 for volumes"""
+    layers: int | None = None
+    """layers of a frame that a forecaster carries, each by a velocity of its own"""
+    patch: int | None = None
+    """side in pixels of the patches into which a forecaster divides a frame"""
+    speed: float | None = None
+    """largest velocity of a forecaster in pixels a frame, along each axis"""
 
     def options(self) -> dict[str, Any]:
         """The options that were given."""
@@ -65,29 +71,35 @@ class DataConfig:
         "stl10",
         "image_folder",
         "images",
+        "moving_digits",
+        "moving_mnist",
+        "frames",
         "arrays",
         "solids",
         "trace",
     ]
-    """photographs, digits, solids (volumes) and trace (signals) need no download; image_folder: your own classes;
-    images: your own pictures; arrays: your own signals, images or volumes in NumPy files"""
+    """photographs, digits, moving_digits, solids (volumes) and trace (signals) need no download; image_folder: your own
+    classes; images: your own pictures; frames: your own sequences; arrays: your own signals, images or volumes in NumPy
+    files"""
     root: str | None = None
-    """folder of a torchvision set; for image_folder the folder that holds train/ and test/ (or val/); for arrays an
-    .npz, or a folder of .npy files, of train_images, train_labels, test_images, test_labels (or val_…)"""
+    """folder of a torchvision set; for image_folder the folder that holds train/ and test/ (or val/); for frames the
+    folder of sequences whose beginnings are for training and whose ends are for the test; for arrays an .npz, or a
+    folder of .npy files, of train_images, train_labels, test_images, test_labels (or val_…)"""
     train: str | None = None
-    """images: folder of the training pictures, searched recursively"""
+    """images and frames: folder of the training pictures, searched recursively"""
     test: str | None = None
-    """images: folder of the test pictures, searched recursively; arrays: the part to test on, test or val"""
+    """images and frames: folder of the test pictures, searched recursively; arrays: the part to test on, test or val"""
     color: Literal["gray", "rgb"] = "gray"
-    """photographs and images: channels of the pictures"""
+    """photographs, images and frames: channels of the pictures"""
     download: bool = False
     """fetch a torchvision set that is not under root"""
     image_size: int | None = None
-    """image_folder: side in pixels to which pictures are resized and cropped; solids: cells along each axis"""
+    """image_folder: side in pixels to which pictures are resized and cropped; moving digits: side of the square;
+    solids: cells along each axis"""
     patch_size: int = 64
-    """denoising: side in pixels of a training patch"""
+    """photographs, images, frames, arrays, solids and trace: side in pixels of a training patch"""
     patches_per_epoch: int = 4096
-    """denoising: training patches in one epoch"""
+    """of those but frames: training patches in one epoch"""
     augment: bool = True
     """random crops, flips and turns of the training samples, as fits the set"""
     erase: float = 0.0
@@ -96,6 +108,20 @@ class DataConfig:
     """classification: train on so many images, as many of each class as can be; left out: on all"""
     subset_seed: int = 0
     """which images those are; not the seed of the run, so that runs of several seeds may share them"""
+    frames: int = 10
+    """forecast: frames that are given"""
+    horizon: int = 10
+    """forecast: frames to come"""
+    sequences_per_epoch: int = 4096
+    """forecast: training sequences in one epoch"""
+    test_sequences: int = 1000
+    """moving_digits and moving_mnist: sequences of the test"""
+    train_share: float = 0.6
+    """frames below one root: share of each sequence, from its beginning, that is for training"""
+    no_data: int | None = None
+    """frames: the number that a file holds where nothing was measured, such as 255; left out: all was"""
+    shrink: int = 1
+    """frames: side in pixels of the squares whose means become one pixel"""
     memory_gib: float = 4.0
     """a set that decodes to less than this many GiB is held in memory"""
     workers: int = 0
@@ -117,6 +143,9 @@ class DataConfig:
         _require("data.patches_per_epoch", self.patches_per_epoch, self.patches_per_epoch >= 1, "1 or more")
         erased = "a share of the side, 0 to 1 (0.5 is 16 of 32 pixels)"
         _require("data.erase", self.erase, 0 <= self.erase <= 1, erased)
+        for name in ("frames", "horizon", "sequences_per_epoch", "test_sequences", "shrink"):
+            _require(f"data.{name}", getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        _require("data.train_share", self.train_share, 0 < self.train_share < 1, "between 0 and 1")
         few = self.train_images
         _require("data.train_images", few, few is None or few >= 1, "1 or more")
         _require("data.subset_seed", self.subset_seed, 0 <= self.subset_seed < 2**32, "a whole number below 2**32")
@@ -196,6 +225,20 @@ class InpaintingConfig:
 
 
 @dataclass
+class ForecastConfig:
+    """Only read when task is forecast."""
+
+    thresholds: list[float] = field(default_factory=list)
+    """values, from 0 to 1, for each of which the critical success index of exceeding it is measured"""
+    compare: bool = False
+    """print a table against persistence at the end, by lead time"""
+
+    def __post_init__(self) -> None:
+        right = len(set(self.thresholds)) == len(self.thresholds) and all(0 <= value <= 1 for value in self.thresholds)
+        _require("forecast.thresholds", self.thresholds, right, "different values from 0 to 1")
+
+
+@dataclass
 class OptimizerConfig:
     """How the weights are learned."""
 
@@ -268,7 +311,7 @@ class LevelsConfig:
 class TrainConfig:
     """A training run."""
 
-    task: Literal["classification", "denoising", "inpainting"]
+    task: Literal["classification", "denoising", "inpainting", "forecast"]
     """what the network learns"""
     model: ModelConfig
     data: DataConfig
@@ -281,6 +324,7 @@ class TrainConfig:
     classification: ClassificationConfig = field(default_factory=ClassificationConfig)
     denoising: DenoisingConfig = field(default_factory=DenoisingConfig)
     inpainting: InpaintingConfig = field(default_factory=InpaintingConfig)
+    forecast: ForecastConfig = field(default_factory=ForecastConfig)
     levels: LevelsConfig = field(default_factory=LevelsConfig)
     epochs: int = 10
     """passes over the training set"""
@@ -322,6 +366,9 @@ class TrainConfig:
             every = getattr(self, name)
             _require(name, every, every is None or every >= 1, "1 or more")
         _require("seed", self.seed, 0 <= self.seed < 2**32, "a whole number from 0 to 2**32 - 1")
+        if self.task == "forecast":
+            _require("channels_last", self.channels_last, not self.channels_last, "false: frames have five axes")
+            _require("levels.share", self.levels.share, not self.levels.share, "none when task is forecast")
         ends = self.levels.ends(self.epochs)
         enough = all(start < end for start, end in pairwise([0, *ends]))
         _require("levels.share", self.levels.share, enough, f"shares of at least one of the {self.epochs} epochs each")
@@ -353,7 +400,7 @@ def restored_config(saved: dict[str, Any]) -> TrainConfig:
     """The configuration that a checkpoint or a ``config.yaml`` holds as plain dictionaries."""
     parts = {"model": ModelConfig, "data": DataConfig, "optimizer": OptimizerConfig}
     parts |= {"classification": ClassificationConfig, "denoising": DenoisingConfig}
-    parts |= {"inpainting": InpaintingConfig, "levels": LevelsConfig}
+    parts |= {"inpainting": InpaintingConfig, "forecast": ForecastConfig, "levels": LevelsConfig}
     for part, ranges in (("denoising", ("sigma", "gain")), ("inpainting", ("known",))):
         given = {key: saved[part][key] for key in ranges if key in saved.get(part, {})}
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}

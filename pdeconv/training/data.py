@@ -14,6 +14,7 @@ from pdeconv.training.config import DataConfig
 PICTURE_SETS = ("photographs", "images")
 ARRAYS_IN_PYTHON = "docs/volumes_and_signals.md"
 ARRAY_SETS = ("arrays", "solids", "trace")
+SEQUENCE_SETS = ("moving_digits", "moving_mnist", "frames")
 TORCHVISION_SETS = ("cifar10", "cifar100", "mnist", "fashion_mnist", "svhn", "stl10")
 
 
@@ -40,7 +41,8 @@ class Source(Protocol):
         ...
 
     def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """(input, target): (image, label) for classification; for pictures the clean image, twice."""
+        """(input, target): (image, label) for classification; for pictures the clean image, twice; for sequences the
+        frames given and the frames to come, (B, T, C, H, W), NaN where nothing was measured."""
         ...
 
     def iterate(self, batches: Iterable[tuple[Tensor, int]]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -78,25 +80,34 @@ def load_data(config: DataConfig, task: str, seed: int) -> Data:
 
     Args:
         config: which data, from where.
-        task: "classification", "denoising" or "inpainting".
+        task: as of the configuration.
         seed: of the run. No split depends on it: training and test images are the same in every run.
 
     Raises:
         PDEConvError: the data does not fit the task, or is not where the configuration says.
     """
+    fitting = _fitting(task)
+    if config.name not in fitting:
+        raise PDEConvError(f"the data {config.name} is not for {task}, which takes {', '.join(fitting)}")
+    given = [key for key, value in (("erase", config.erase), ("train_images", config.train_images)) if value]
+    if task != "classification" and given:
+        raise PDEConvError(f"data.{given[0]} is for classification, the task is {task}; leave it out")
     if config.name in ARRAY_SETS:
         from pdeconv.training.array_sets import load_array_set
 
         return load_array_set(config, task)
-    pictures = config.name in PICTURE_SETS
-    if pictures == (task == "classification"):
-        wanted = "denoising or inpainting" if pictures else "classification"
-        fitting = ("digits", "image_folder", *TORCHVISION_SETS) if task == "classification" else PICTURE_SETS
-        fitting = fitting if task == "inpainting" else (*fitting, *ARRAY_SETS)
-        raise PDEConvError(f"the data {config.name} is for {wanted}, the task is {task}; it takes {', '.join(fitting)}")
-    given = [key for key, value in (("erase", config.erase), ("train_images", config.train_images)) if value]
-    if pictures and given:
-        raise PDEConvError(f"data.{given[0]} is for classification, the task is {task}; leave it out")
+    if config.name == "moving_digits":
+        from pdeconv.training.moving_digits import load_moving_digits
+
+        return load_moving_digits(config)
+    if config.name == "moving_mnist":
+        from pdeconv.training.moving_digits import load_moving_mnist
+
+        return load_moving_mnist(config)
+    if config.name == "frames":
+        from pdeconv.training.frame_sequences import load_frame_sequences
+
+        return load_frame_sequences(config)
     if config.name == "photographs":
         from pdeconv.training.embedded import load_photographs
 
@@ -116,6 +127,15 @@ def load_data(config: DataConfig, task: str, seed: int) -> Data:
     from pdeconv.training.torchvision_sets import load_torchvision_set
 
     return load_torchvision_set(config)
+
+
+def _fitting(task: str) -> tuple[str, ...]:
+    """The names of the data for a task."""
+    if task == "classification":
+        return ("digits", "image_folder", *TORCHVISION_SETS, *ARRAY_SETS)
+    if task == "denoising":
+        return (*PICTURE_SETS, *ARRAY_SETS)
+    return SEQUENCE_SETS if task == "forecast" else PICTURE_SETS
 
 
 def classifier_input(config: DataConfig, image: Tensor) -> Tensor:
@@ -149,4 +169,4 @@ def classifier_format(config: DataConfig) -> tuple[int, Statistics, bool]:
         return SETS[config.name].size, SETS[config.name].statistics, False
     if config.name in ARRAY_SETS:
         raise PDEConvError(f"the data {config.name} is not of pictures; give arrays to the network: {ARRAYS_IN_PYTHON}")
-    raise PDEConvError(f"the data {config.name} has no classes; it is for denoising or inpainting")
+    raise PDEConvError(f"the data {config.name} has no classes")

@@ -51,12 +51,7 @@ def _packaged_image(package: str, name: str, color: str) -> torch.Tensor:
 
 def load_digits(config: DataConfig) -> Data:
     """scikit-learn's 1797 handwritten digits of 8 × 8 pixels; a fixed fifth of every class is the test set."""
-    from sklearn.datasets import load_digits as load
-    from sklearn.model_selection import train_test_split
-
-    pixels, labels = load(return_X_y=True)
-    parts = train_test_split(pixels.reshape(-1, 1, 8, 8), labels, test_size=0.2, stratify=labels, random_state=0)
-    train, test, train_labels, test_labels = (torch.from_numpy(part) for part in parts)
+    train, test, train_labels, test_labels = split_digits()
     change = Jitter() if config.augment else None
 
     def training() -> LabelledImages:
@@ -70,3 +65,14 @@ def load_digits(config: DataConfig) -> Data:
         channels=1,
         classes=tuple(str(digit) for digit in range(10)),
     )
+
+
+def split_digits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """scikit-learn's digits to train on and to test on, (N, 1, 8, 8) with values from 0 to 16, and their labels."""
+    from sklearn.datasets import load_digits as load
+    from sklearn.model_selection import train_test_split
+
+    pixels, labels = load(return_X_y=True)
+    parts = train_test_split(pixels.reshape(-1, 1, 8, 8), labels, test_size=0.2, stratify=labels, random_state=0)
+    train, test, train_labels, test_labels = (torch.from_numpy(part) for part in parts)
+    return train, test, train_labels, test_labels

@@ -1,5 +1,7 @@
 """Reading and writing image files: any of the usual formats to and from tensors of values in [0, 1]."""
 
+import gzip
+import io
 import warnings
 from pathlib import Path
 
@@ -32,11 +34,16 @@ def list_images(folder: str | Path) -> list[Path]:
     paths = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+        if _ending(path) in EXTENSIONS and not any(p.startswith(".") for p in path.relative_to(folder).parts)
     ]
     if not paths:
         raise PDEConvError(f"expected images in {folder}, found none; known endings are {' '.join(EXTENSIONS)}")
     return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _ending(path: Path) -> str:
+    """.pgm of radar.PGM.gz."""
+    return (Path(path.stem) if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -51,20 +58,29 @@ def image_size(path: str | Path) -> tuple[int, int]:
         return height, width
 
 
-def read_image(path: str | Path, color: str) -> Tensor:
+def read_image(path: str | Path, color: str, no_data: int | None = None) -> Tensor:
     """Read an image file as float32 (C, H, W) with values in [0, 1]; C is 1 for "gray" and 3 for "rgb".
 
     Integers are divided by the largest value of their type (255, 65535, …); a floating-point TIFF must lie in [0, 1]
     already. Transparent pixels are laid over white, palettes looked up, camera rotation undone, and only the first
     frame of several is read. Gray is 0.2125 R + 0.7154 G + 0.0721 B, as in scikit-image; gray images become RGB by
-    repetition.
+    repetition. A file that ends in .gz is unpacked first.
+
+    Args:
+        path: of the file.
+        color: "gray" or "rgb".
+        no_data: the number that the file holds where nothing was measured, which becomes NaN.
 
     Raises:
         PDEConvError: the file is missing, broken, or outside the range; the message names it.
     """
     channels = channels_of(color)
     try:
-        values = _unit_range(_decode(Path(path)))
+        stored = _decode(Path(path))
+        values = _unit_range(stored)
+        if no_data is not None:
+            missing = (stored == no_data).reshape(values.shape).all(-1, keepdims=True)
+            values = np.where(missing, np.float32("nan"), values)
     except FileNotFoundError as error:
         raise PDEConvError(f"expected an image at {path}, which is not there") from error
     except IsADirectoryError as error:
@@ -98,6 +114,9 @@ def write_image(path: str | Path, image: Tensor) -> None:
 
 def _decode(path: Path) -> NDArray:
     """The stored values, (H, W) or (H, W, C)."""
+    if path.suffix.lower() == ".gz":
+        with Image.open(io.BytesIO(gzip.decompress(path.read_bytes()))) as image:
+            return _decode_eight_bit(image) if image.mode in _EIGHT_BIT else _decode_deep(image)
     if path.suffix.lower() == ".png":
         values = decode_deep_png(path)
         if values is not None:

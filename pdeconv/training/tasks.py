@@ -84,6 +84,11 @@ def create_task(config: TrainConfig, data: Data) -> Task:
 
         require_argument(config.model.name, "mask", config.task)
         return Inpainting(**dataclasses.asdict(config.inpainting))
+    if config.task == "forecast":
+        from pdeconv.training.forecasting import Forecasting
+
+        require_argument(config.model.name, "horizon", config.task)
+        return Forecasting(config.forecast.thresholds, config.forecast.compare)
     require_argument(config.model.name, "sigma", config.task)
     from pdeconv.training.denoising import Denoising
 

@@ -62,12 +62,12 @@ def load_torchvision_set(config: DataConfig) -> Data:
     """CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST, SVHN or STL-10 from below ``root``, fetched on ``download``."""
     chosen = SETS[config.name]
     change = ShiftAndFlip(chosen.flip) if config.augment else None
-    tested = _opened(config, chosen, train=False)
+    tested = opened_set(config, config.name, train=False)
 
     classes = chosen.classes or tuple(tested.classes)
 
     def train() -> LabelledImages:
-        pixels, labels = _tensors(_opened(config, chosen, train=True))
+        pixels, labels = _tensors(opened_set(config, config.name, train=True))
         if config.train_images is not None:
             places = chosen_places(labels, len(classes), config)
             pixels, labels = pixels[places], labels[places]
@@ -77,9 +77,11 @@ def load_torchvision_set(config: DataConfig) -> Data:
     return Data(train, test, len(chosen.statistics[0]), classes)
 
 
-def _opened(config: DataConfig, chosen: TorchvisionSet, train: bool) -> Any:
+def opened_set(config: DataConfig, name: str, train: bool) -> Any:
+    """torchvision's dataset called ``name``, one of ``SETS``, from below ``root``."""
     from torchvision import datasets
 
+    chosen = SETS[name]
     if config.root is None:
         raise PDEConvError(f"the data {config.name} needs a folder to lie in: give --data.root FOLDER")
     constructor: Callable[..., Any] = getattr(datasets, chosen.dataset)

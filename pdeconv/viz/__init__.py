@@ -12,6 +12,7 @@ from pdeconv.viz.curves import curves_figure
 from pdeconv.viz.evolution import evolution_figure
 from pdeconv.viz.explorer import explorer_page, write_explorer
 from pdeconv.viz.fields import diffusivity_figure, flux_figure, tensor_figure, velocity_figure
+from pdeconv.viz.forecast import forecast_figure
 from pdeconv.viz.functionals import functionals_figure
 from pdeconv.viz.laws import influence_figure, reaction_figure
 from pdeconv.viz.sharpness import sharpness_figure
@@ -31,6 +32,7 @@ __all__ = [
     "evolution_figure",
     "explorer_page",
     "flux_figure",
+    "forecast_figure",
     "functionals_figure",
     "influence_figure",
     "kernel_figure",

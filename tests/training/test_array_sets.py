@@ -165,7 +165,7 @@ def test_which_part_is_tested(tmp_path):
 
 def test_sets_are_for_classification_and_denoising():
     for name in ("arrays", "solids", "trace"):
-        with pytest.raises(PDEConvError, match="is for classification or denoising"):
+        with pytest.raises(PDEConvError, match="is not for inpainting"):
             load_data(DataConfig(name), "inpainting", 0)
     with pytest.raises(PDEConvError, match=r"data\.erase is for classification"):
         load_data(DataConfig("solids", erase=0.5, image_size=4), "denoising", 0)

@@ -149,7 +149,7 @@ def test_jitter_and_zoom() -> None:
 
 
 def test_data_must_fit_the_task() -> None:
-    with pytest.raises(PDEConvError, match="digits is for classification, the task is denoising; it takes photographs"):
+    with pytest.raises(PDEConvError, match="digits is not for denoising, which takes photographs"):
         load_data(DataConfig("digits"), "denoising", 0)
 
 
