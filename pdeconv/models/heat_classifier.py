@@ -108,7 +108,7 @@ class HeatConduction(nn.Module):
         heat: x ↦ e^{κΔ}x, the flow of ``Diffusion(PooledDiffusivity(C))`` over one unit of time.
     """
 
-    def __init__(self, channels: int, ceiling: float, norm_layer: Callable[..., nn.Module], dims: int) -> None:
+    def __init__(self, channels: int, ceiling: float, norm_layer: Callable[..., nn.Module], dims: int = 2) -> None:
         super().__init__()
         conv = CONVOLUTION[dims]
         self.near = conv(channels, channels, 3, padding=1, groups=channels)

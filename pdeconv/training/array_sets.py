@@ -118,9 +118,9 @@ def _clean(config: DataConfig, train: Callable[[], Samples], test: Samples, dims
     def training() -> CleanArrays:
         samples = train() if first is None else first
         _check_same(samples, test, sizes=False)
-        crops = dict(side=config.patch_size, count=config.patches_per_epoch, workers=config.workers)
         flips = tuple(config.flips) if config.augment else ()
-        return CleanArrays(samples.values, samples.shape[0], offset, scale, flips=flips, **crops)
+        side, count = config.patch_size, config.patches_per_epoch
+        return CleanArrays(samples.values, samples.shape[0], offset, scale, side, count, flips, config.workers)
 
     tested = CleanArrays(test.values, test.shape[0], offset, scale, workers=config.workers)
     return Data(training, tested, test.shape[1], None, dims, statistics)
