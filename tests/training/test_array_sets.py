@@ -240,9 +240,9 @@ def test_trace_is_what_it_is():
 
 RUNS = {
     "volumes/solids": ["--data.image_size", "6", "--data.train_images", "12", "--model.widths", "[4, 8]"],
-    "volumes/denoise": ["--data.image_size", "6", "--data.patches_per_epoch", "8", "--data.patch_size", "4"],
+    "volumes/denoise_solids": ["--data.image_size", "6", "--data.patches_per_epoch", "8", "--data.patch_size", "4"],
     "signals/trace": ["--data.train_images", "8", "--model.widths", "[4, 4, 8]", "--evaluate_every", "1"],
-    "signals/denoise": ["--data.patches_per_epoch", "8", "--data.patch_size", "32", "--model.channels", "2"],
+    "signals/denoise_trace": ["--data.patches_per_epoch", "8", "--data.patch_size", "32", "--model.channels", "2"],
 }
 
 
