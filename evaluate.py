@@ -23,8 +23,9 @@ from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import find_checkpoint
 from pdeconv.training.command_line import parse, run_program
 from pdeconv.training.config import TrainConfig, restored_config
-from pdeconv.training.data import classifier_input, load_data
+from pdeconv.training.data import ARRAY_SETS, ARRAYS_IN_PYTHON, classifier_input, load_data
 from pdeconv.training.evaluation import evaluate
+from pdeconv.training.fingerprint import with_statistics
 from pdeconv.training.frame_sequences import read_sequence
 from pdeconv.training.image_files import read_image, write_image
 from pdeconv.training.image_quality import quality
@@ -59,7 +60,7 @@ class EvaluateConfig:
     root: str | None = None
     """where the data is, if it is not where it was in training (data.root)"""
     test: str | None = None
-    """folder of other test pictures for denoising (data.test)"""
+    """folder of other test pictures for denoising, or the part of arrays, test or val (data.test)"""
     batch_size: int = 128
     """test images in one batch, where they are of one size"""
 
@@ -90,10 +91,15 @@ def main(argv: Sequence[str]) -> int:
     accelerator = Accelerator(mixed_precision=config.precision)
     if config.keep_freed_memory and accelerator.device.type == "cpu":
         keep_freed_memory()
+    if settings.image is not None and config.data.name in ARRAY_SETS:
+        raise PDEConvError(
+            f"image: the run is of {config.data.name}, not of pictures; give arrays to its network: {ARRAYS_IN_PYTHON}"
+        )
     network = network_of(checkpoint, settings.source)
     if settings.weights == "plain":
         network.load_state_dict(checkpoint.model)
     network = accelerator.prepare_model(network, evaluation_mode=True)
+    config.data = with_statistics(config.data, checkpoint.training["data"])
     display = Display(total=1, step=0, visible=True, bar=False)
     with torch.no_grad():
         if config.task == "forecast" and settings.image is not None:

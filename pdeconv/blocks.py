@@ -13,6 +13,7 @@ from pdeconv.control import CFL, Fixed
 from pdeconv.errors import PDEConvError, checked_count, checked_type
 from pdeconv.evolve import Evolve
 from pdeconv.grid import Grid
+from pdeconv.layers_by_dims import CONVOLUTION, checked_norm
 from pdeconv.steps import Euler, Heun
 from pdeconv.terms import Advection, Diffusion, Residual
 from pdeconv.tracing import traced_leaf
@@ -86,6 +87,7 @@ class PDEBasicBlock(nn.Module):
         act_layer: Of the activation, within f and after it; by default ReLU.
         steps: Euler steps, all with the same weights.
         duration: Time over which the block evolves.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     References:
         K. He et al. Deep residual learning for image recognition. CVPR 2016.
@@ -112,6 +114,7 @@ class PDEBasicBlock(nn.Module):
         act_layer: Callable[[], nn.Module] | None = None,
         steps: int = 1,
         duration: float = 1.0,
+        dims: int = 2,
     ) -> None:
         super().__init__()
         if groups != 1 or base_width != 64 or dilation != 1:
@@ -119,13 +122,13 @@ class PDEBasicBlock(nn.Module):
                 f"PDEBasicBlock supports groups=1, base_width=64 and dilation=1, but got groups={groups}, "
                 f"base_width={base_width}, dilation={dilation}; use another block for those."
             )
-        norm_layer = nn.BatchNorm2d if norm_layer is None else norm_layer
+        norm_layer, convolution = checked_norm("PDEBasicBlock", norm_layer, dims), CONVOLUTION[dims]
         act_layer = partial(nn.ReLU, inplace=True) if act_layer is None else act_layer
         branch = nn.Sequential()
-        branch.add_module("conv1", nn.Conv2d(inplanes, planes, 3, stride, padding=1, bias=False))
+        branch.add_module("conv1", convolution(inplanes, planes, 3, stride, padding=1, bias=False))
         branch.add_module("bn1", norm_layer(planes))
         branch.add_module("relu", act_layer())
-        branch.add_module("conv2", nn.Conv2d(planes, planes, 3, padding=1, bias=False))
+        branch.add_module("conv2", convolution(planes, planes, 3, padding=1, bias=False))
         branch.add_module("bn2", norm_layer(planes))
         self.relu = act_layer()
         if stride == 1 and downsample is None:

@@ -45,7 +45,8 @@ def middle(images: Tensor, side: int) -> Tensor:
 
 def normalised(images: Tensor, largest: float, statistics: Statistics) -> Tensor:
     """(images / largest − mean) / standard deviation, by channel, in single precision."""
-    mean, deviation = (torch.tensor(values, device=images.device)[:, None, None] for values in statistics)
+    shape = -1, *(1,) * (images.dim() - 2)
+    mean, deviation = (torch.tensor(values, device=images.device).reshape(shape) for values in statistics)
     return (images.float() - mean * largest) / (deviation * largest)
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 from pdeconv.coefficient import Coefficient, check_channels, initial_logit
 from pdeconv.errors import PDEConvError, checked_count, checked_number
 from pdeconv.grid import Grid
+from pdeconv.layers_by_dims import CONVOLUTION
 from pdeconv.stencil import extend
 
 
@@ -54,8 +55,7 @@ class ConvDiffusivity(Coefficient):
         kernel_size = checked_count(name, "kernel_size", kernel_size, odd=True)
         self.ceiling, self.radius = checked_number(name, "ceiling", ceiling), kernel_size // 2
         start = initial_logit(name, ceiling / 2 if initial is None else initial, ceiling)
-        convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dims]
-        self.conv = convolution(channels, channels, kernel_size, groups=channels, device=device, dtype=dtype)
+        self.conv = CONVOLUTION[dims](channels, channels, kernel_size, groups=channels, device=device, dtype=dtype)
         nn.init.constant_(self.conv.bias, start)  # pyright: ignore[reportArgumentType]
 
     def forward(self, u: Tensor, grid: Grid) -> Tensor:

@@ -12,6 +12,7 @@ from pdeconv.coefficient import Coefficient, check_channels, per_channel
 from pdeconv.depthwise import DepthwiseEquation
 from pdeconv.errors import PDEConvError, checked_count, checked_number
 from pdeconv.grid import Grid
+from pdeconv.layers_by_dims import CONVOLUTION
 from pdeconv.stencil import extend, face_mean, odd_at_walls
 
 
@@ -195,8 +196,9 @@ class ConvVelocity(Velocity):
         kernel_size = checked_count("ConvVelocity", "kernel_size", kernel_size, odd=True)
         self.ceiling = checked_number("ConvVelocity", "ceiling", ceiling)
         self.dims, self.radius = dims, kernel_size // 2
-        convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dims]
-        self.conv = convolution(channels, channels * dims, kernel_size, groups=channels, device=device, dtype=dtype)
+        self.conv = CONVOLUTION[dims](
+            channels, channels * dims, kernel_size, groups=channels, device=device, dtype=dtype
+        )
 
     def forward(self, u: Tensor, grid: Grid) -> Tensor:
         check_channels(self.conv.in_channels, u)

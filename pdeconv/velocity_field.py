@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pdeconv.coefficient import check_channels
 from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
 from pdeconv.grid import Grid
+from pdeconv.layers_by_dims import CONVOLUTION
 from pdeconv.resample import resampled
 from pdeconv.stencil import divergence, extend_wide, face_mean, odd_at_walls
 from pdeconv.velocity import Velocity, check_dims
@@ -131,9 +132,8 @@ class StreamVelocity(Velocity):
             raise PDEConvError(f"{name} needs an even kernel_size, centred at corners, but got {kernel_size}.")
         self.dims, self.pairs, self.radius = dims, tuple(combinations(range(dims), 2)), kernel_size // 2
         self.widths = [[kernel_size if i in pair else kernel_size - 1 for i in range(dims)] for pair in self.pairs]
-        convolution = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
         self.convs = nn.ModuleList(
-            convolution(channels, channels, tuple(width), groups=channels, device=device, dtype=dtype)
+            CONVOLUTION[dims](channels, channels, tuple(width), groups=channels, device=device, dtype=dtype)
             for width in self.widths
         )
 

@@ -38,6 +38,7 @@ NEEDS = {
     "stability_report": {},
     "theory": {},
     "train_on_images": {},
+    "volumes_and_signals": {},
 }
 
 

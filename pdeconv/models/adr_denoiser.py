@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from pdeconv.diffusivity import PeronaMalik
 from pdeconv.errors import checked_count
+from pdeconv.grid import Grid
+from pdeconv.layers_by_dims import CONVOLUTION, checked_dims
 from pdeconv.models.denoiser import Denoiser
 from pdeconv.models.registry import register_model
 from pdeconv.operator import RANGE
@@ -19,7 +21,7 @@ from pdeconv.steps import Euler
 from pdeconv.terms import Advection, Diffusion
 from pdeconv.velocity import ConvVelocity
 
-DIFFUSION, ADVECTION = 0.15, 0.2  # ceilings whose rates, 4 · 0.15 and 2 · 0.2, add up to 1
+DIFFUSION, ADVECTION = 0.3, 0.4  # ceilings on one axis, shared out over all: their rates, 2 · 0.3 and 0.4, sum to 1
 
 
 @register_model("adr_denoiser")
@@ -39,8 +41,9 @@ class ADRDenoiser(Denoiser):
         in_channels: 1 for gray, 3 for colour.
         channels: Copies of each channel of the image.
         steps: Number of steps.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
-    Limit: dt = 1, by the ceilings 0.15 of κ and 0.2 of each component of v.
+    Limit: dt = 1, by the ceilings 0.3/dims of κ and 0.4/dims of each component of v.
 
     References:
         P. Perona, J. Malik. Scale-space and edge detection using anisotropic diffusion. IEEE TPAMI 12(7), 1990.
@@ -56,22 +59,23 @@ class ADRDenoiser(Denoiser):
     _version = 1
     keeps = frozenset({RANGE})
 
-    def __init__(self, in_channels: int = 1, channels: int = 8, steps: int = 8) -> None:
+    def __init__(self, in_channels: int = 1, channels: int = 8, steps: int = 8, dims: int = 2) -> None:
         super().__init__()
         name = "adr_denoiser"
+        self.dims, grid = checked_dims(name, dims), Grid(dims=dims)
         self.in_channels = checked_count(name, "in_channels", in_channels)
         self.copies = checked_count(name, "channels", channels)
         copies = in_channels * channels
         self.spread_and_move = nn.ModuleList()
         for _ in range(checked_count(name, "steps", steps)):
-            kappa = PeronaMalik(copies, contrast=2.0, ceiling=DIFFUSION)  # in units of the noise
+            kappa = PeronaMalik(copies, contrast=2.0, ceiling=DIFFUSION / dims)  # in units of the noise
             with torch.no_grad():
                 kappa.log_contrast.copy_(torch.linspace(math.log(0.5), math.log(8.0), channels).repeat(in_channels))
-            velocity = ConvVelocity(copies, ceiling=ADVECTION)
-            self.spread_and_move.append(Euler(Diffusion(kappa) + Advection(velocity)))
+            velocity = ConvVelocity(copies, ceiling=ADVECTION / dims, dims=dims)
+            self.spread_and_move.append(Euler(Diffusion(kappa, grid) + Advection(velocity, grid)))
         self.exchange = nn.Parameter(torch.eye(channels).mul(4.0).repeat(steps, 1, 1))
         self.fidelity = nn.Parameter(torch.full((steps, copies), -3.0))
-        self.choice = nn.Conv2d(copies, copies, 5, padding=2)
+        self.choice = CONVOLUTION[dims](copies, copies, 5, padding=2)
         with torch.no_grad():
             self.choice.weight.mul_(0.1)
         self.radius = 3 * steps + 2
@@ -90,11 +94,11 @@ class ADRDenoiser(Denoiser):
             with without_autocast(u):  # the image itself goes through here
                 stochastic = torch.softmax(exchange, 1).to(u.dtype)
                 u = torch.einsum("pc,bic...->bip...", stochastic, u.unflatten(1, (-1, self.copies))).flatten(1, 2)
-            u = torch.lerp(u, f, torch.sigmoid(fidelity)[:, None, None].to(u.dtype))
+            u = torch.lerp(u, f, torch.sigmoid(fidelity).reshape(-1, *(1,) * self.dims).to(u.dtype))
             states.append(self._chosen(u))
         return states
 
     def _chosen(self, u: Tensor) -> Tensor:
-        """The convex combination of the copies, (B, in_channels, H, W)."""
+        """The convex combination of the copies, (B, in_channels, *S)."""
         scores = self.choice(u.to(self.choice.weight.dtype)).unflatten(1, (-1, self.copies))
         return (F.softmax(scores, 2).to(u.dtype) * u.unflatten(1, (-1, self.copies))).sum(2)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from pdeconv.errors import checked_count
+from pdeconv.layers_by_dims import CONVOLUTION, checked_norm
 from pdeconv.models.classifier import Classifier
-from pdeconv.models.layers import Merging, convolution, residual_steps
+from pdeconv.models.layers import convolution, merging, residual_steps
 from pdeconv.models.registry import register_model
 
 
@@ -32,8 +33,9 @@ class ADRResidualClassifier(Classifier):
         kernel_size: Width of the kernels of T, odd.
         expansion: Channels in which T acts, in multiples of those of the features.
         steps: Euler steps of each block, with shared weights, over one unit of time.
-        norm_layer: Of the normalisation.
+        norm_layer: Of the normalisation; by default batch normalisation.
         act_layer: Of the activation.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     References:
         N. Zakariaei et al. Advection augmented convolutional neural networks. NeurIPS 2024.
@@ -56,14 +58,16 @@ class ADRResidualClassifier(Classifier):
         kernel_size: int = 3,
         expansion: int = 3,
         steps: int = 1,
-        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        norm_layer: Callable[..., nn.Module] | None = None,
         act_layer: Callable[[], nn.Module] = nn.ReLU,
+        dims: int = 2,
     ) -> None:
+        norm_layer = checked_norm("adr_residual_classifier", norm_layer, dims)
         kernel_size = checked_count("adr_residual_classifier", "kernel_size", kernel_size, odd=True)
         expansion = checked_count("adr_residual_classifier", "expansion", expansion)
 
         def block(channels: int, _: int) -> nn.Module:
-            branch = lifted_transport(channels, kernel_size, expansion, norm_layer, act_layer)
+            branch = lifted_transport(channels, kernel_size, expansion, norm_layer, act_layer, dims)
             return residual_steps(branch, steps)
 
         super().__init__(
@@ -72,10 +76,11 @@ class ADRResidualClassifier(Classifier):
             widths,
             depths,
             stem_width=stem_width,
-            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer),
-            transition=lambda before, after: nn.Sequential(Merging(before, after), norm_layer(after)),
+            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer, dims=dims),
+            transition=lambda before, after: nn.Sequential(merging(before, after, dims), norm_layer(after)),
             block=block,
             last=lambda channels: nn.Sequential(norm_layer(channels), act_layer()),
+            dims=dims,
         )
 
 
@@ -85,16 +90,17 @@ def lifted_transport(
     expansion: int,
     norm_layer: Callable[..., nn.Module],
     act_layer: Callable[[], nn.Module],
+    dims: int,
 ) -> nn.Sequential:
     """N P σ(N T σ(N L u))."""
-    lifted = channels * expansion
+    lifted, conv = channels * expansion, CONVOLUTION[dims]
     return nn.Sequential(
-        nn.Conv2d(channels, lifted, 1, bias=False),
+        conv(channels, lifted, 1, bias=False),
         norm_layer(lifted),
         act_layer(),
-        nn.Conv2d(lifted, lifted, kernel_size, padding=kernel_size // 2, groups=lifted, bias=False),
+        conv(lifted, lifted, kernel_size, padding=kernel_size // 2, groups=lifted, bias=False),
         norm_layer(lifted),
         act_layer(),
-        nn.Conv2d(lifted, channels, 1, bias=False),
+        conv(lifted, channels, 1, bias=False),
         norm_layer(channels),
     )

@@ -8,6 +8,7 @@ from torch import nn
 
 from pdeconv.coefficient import PerChannel
 from pdeconv.errors import checked_count
+from pdeconv.layers_by_dims import CONVOLUTION, checked_norm
 from pdeconv.models.classifier import Classifier
 from pdeconv.models.layers import convolution, unproven_steps
 from pdeconv.models.registry import register_model
@@ -38,8 +39,9 @@ class AttentionClassifier(Classifier):
         kernel_size: Width of the kernels of T, odd.
         expansion: Width of R within, in multiples of the channels.
         steps: Lie steps of each block, with shared weights, over one unit of time.
-        norm_layer: Of the normalisation.
+        norm_layer: Of the normalisation; by default batch normalisation.
         act_layer: Of the activation.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     References:
         X. Wang, R. Girshick, A. Gupta, K. He. Non-local neural networks. CVPR 2018.
@@ -65,15 +67,17 @@ class AttentionClassifier(Classifier):
         kernel_size: int = 5,
         expansion: int = 3,
         steps: int = 1,
-        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        norm_layer: Callable[..., nn.Module] | None = None,
         act_layer: Callable[[], nn.Module] = nn.ReLU,
+        dims: int = 2,
     ) -> None:
+        norm_layer = checked_norm("attention_classifier", norm_layer, dims)
         kernel_size = checked_count("attention_classifier", "kernel_size", kernel_size, odd=True)
         expansion = checked_count("attention_classifier", "expansion", expansion)
 
         def block(channels: int, _: int) -> nn.Module:
             nonlocal_diffusion = NonlocalDiffusion(channels, features, heads, window, PerChannel(channels, ceiling=1.0))
-            rest = Residual(transport_and_reaction(channels, kernel_size, expansion, norm_layer, act_layer))
+            rest = Residual(transport_and_reaction(channels, kernel_size, expansion, norm_layer, act_layer, dims))
             return unproven_steps(Lie(Euler(nonlocal_diffusion), Euler(rest)), steps)
 
         super().__init__(
@@ -82,9 +86,10 @@ class AttentionClassifier(Classifier):
             widths,
             depths,
             stem_width=stem_width,
-            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer),
-            transition=lambda before, after: convolution(before, after, 3, norm_layer, None, stride=2),
+            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer, dims=dims),
+            transition=lambda before, after: convolution(before, after, 3, norm_layer, None, stride=2, dims=dims),
             block=block,
+            dims=dims,
             last=lambda channels: nn.Sequential(norm_layer(channels), act_layer()),
         )
 
@@ -95,14 +100,15 @@ def transport_and_reaction(
     expansion: int,
     norm_layer: Callable[..., nn.Module],
     act_layer: Callable[[], nn.Module],
+    dims: int,
 ) -> nn.Sequential:
     """R(T u): a kernel a channel, then a network of one hidden layer at every pixel, with normalisation after each."""
-    hidden = channels * expansion
+    hidden, conv = channels * expansion, CONVOLUTION[dims]
     return nn.Sequential(
-        nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels, bias=False),
+        conv(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels, bias=False),
         norm_layer(channels),
-        nn.Conv2d(channels, hidden, 1),
+        conv(channels, hidden, 1),
         act_layer(),
-        nn.Conv2d(hidden, channels, 1, bias=False),
+        conv(hidden, channels, 1, bias=False),
         norm_layer(channels),
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError, checked_count, checked_whole
 from pdeconv.evolve import Evolve, Trajectory
+from pdeconv.layers_by_dims import check_axes, checked_dims
 from pdeconv.models.feature_info import FeatureInfo, Indices, chosen_stages
 
 Layer = Callable[..., nn.Module]
@@ -19,7 +20,7 @@ class Classifier(nn.Module):
     """image → stem → stages → mean over the image → logits; the features of each stage in the manner of timm.
 
     A stage is a transition from the width before it, then its blocks. Images may have any size: nothing but the mean
-    at the end sees all of it.
+    at the end sees all of it. With ``dims=1`` they are signals (B, C, L), with ``dims=3`` volumes (B, C, D, H, W).
 
     Args:
         in_channels: Channels of the image.
@@ -31,13 +32,15 @@ class Classifier(nn.Module):
         block: Of a block, called with (channels, number of the stage).
         stem_width: Channels that the stem gives; by default those of the first stage, which then has no transition.
         last: Normalisation and activation after the last stage, called with the number of channels.
+        dims: Number of spatial axes of the image.
 
     Attributes:
         feature_info: Channels, reduction and module of each stage.
         num_features: Channels of the last.
 
     Raises:
-        PDEConvError: If a number is not a whole one of at least 1, or widths and depths differ in length.
+        PDEConvError: If a number is not a whole one of at least 1, or widths and depths differ in length; if an image
+            has another number of axes.
     """
 
     _version = 1
@@ -55,9 +58,11 @@ class Classifier(nn.Module):
         block: Layer,
         stem_width: int | None = None,
         last: Layer | None = None,
+        dims: int = 2,
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        self.dims = checked_dims(name, dims)
         in_channels = checked_count(name, "in_channels", in_channels)
         widths, depths = checked_counts(name, "widths", widths), checked_counts(name, "depths", depths, zero_too=True)
         if len(widths) != len(depths):
@@ -80,18 +85,23 @@ class Classifier(nn.Module):
 
     def forward_features(self, image: Tensor) -> Tensor:
         """The features before the head, (B, num_features, *S)."""
-        u = self.stem(image)
+        u = self.entered(image)
         for stage in self.stages:
             u = stage(u)
         return self.as_map(self.last(u))
 
+    def entered(self, image: Tensor) -> Tensor:
+        """What the stem makes of an image of the right number of axes."""
+        check_axes(type(self).__name__, image, self.dims)
+        return self.stem(image)
+
     def as_map(self, u: Tensor) -> Tensor:
-        """The features (B, C, H, W) of the state between stages; the state itself, but for models of another state."""
+        """The features (B, C, *S) of the state between stages; the state itself, but for models of another state."""
         return u
 
     def forward_head(self, u: Tensor, pre_logits: bool = False) -> Tensor:
         """The logits of features; or their mean over the image, which the last linear map takes."""
-        mean = u.mean((2, 3))
+        mean = u.mean(tuple(range(2, 2 + self.dims)))
         return mean if pre_logits else self.head(mean)
 
     def forward_intermediates(
@@ -106,11 +116,11 @@ class Classifier(nn.Module):
         """The features before the head, and those after the stages that ``indices`` name.
 
         Args:
-            image: (B, in_channels, H, W).
+            image: (B, in_channels, *S).
             indices: Numbers of stages, negative ones from the end; or how many of the last ones; None for all.
             norm: Whether ``last`` acts on the features of the last stage.
             stop_early: Leave out the stages after those that are wanted; only with ``intermediates_only``.
-            output_fmt: "NCHW", the only one.
+            output_fmt: "NCHW", the only one: channels come first, whatever the number of axes.
             intermediates_only: Return the list alone.
         """
         if output_fmt != "NCHW":
@@ -119,7 +129,7 @@ class Classifier(nn.Module):
             raise PDEConvError("stop_early=True leaves no final features; give intermediates_only=True too.")
         wanted = chosen_stages(indices, len(self.stages))
         stages = self.stages[: max(wanted) + 1] if stop_early else self.stages
-        found, u = {}, self.stem(image)
+        found, u = {}, self.entered(image)
         for index, stage in enumerate(stages):
             u = stage(u)
             if index in wanted:
@@ -167,7 +177,7 @@ class Classifier(nn.Module):
         Of a block that is more than an evolution, such as one with an activation at its end, the states before and
         after; it takes the time of the evolutions in it.
         """
-        times, states, start, u = [], [], torch.zeros((), device=image.device), self.stem(image)
+        times, states, start, u = [], [], torch.zeros((), device=image.device), self.entered(image)
         for module in (part for stage in self.stages for part in _parts(stage)):
             before, durations = u, [part.duration for part in module.modules() if isinstance(part, Evolve)]
             if isinstance(module, Evolve):

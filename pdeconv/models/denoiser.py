@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError
 from pdeconv.evolve import Trajectory
-from pdeconv.grid import Grid
+from pdeconv.grid import check_state
+from pdeconv.layers_by_dims import check_axes
 from pdeconv.noise_level import estimate_noise_level
 from pdeconv.operator import Keeps
 from pdeconv.stencil import extend_wide
@@ -34,6 +35,7 @@ class Denoiser(nn.Module, ABC):
             the model never grows. With a map σ(x) it keeps the same of (f − μ)/σ: the norm weighted by 1/σ, and not
             the plain one.
         in_channels: Channels of the image.
+        dims: Number of spatial axes: 1 for signals (B, C, L), 2 for images, 3 for volumes (B, C, D, H, W).
         radius: Cells to either side that a cell of the result depends on, but for μ.
         multiple: Cells of the coarsest grid's spacing: shifting the image by a multiple of it shifts the result.
         margin: Cells by which the image is mirrored at its border, a multiple of ``multiple``.
@@ -49,6 +51,7 @@ class Denoiser(nn.Module, ABC):
 
     keeps: Keeps
     in_channels: int
+    dims: int = 2
     radius: int
     multiple: int = 1
     margin: int = 0
@@ -68,16 +71,16 @@ class Denoiser(nn.Module, ABC):
         keeps of û and f for one σ an image, and of (û − μ)/σ and (f − μ)/σ for a map.
 
         Args:
-            noisy: (B, C, H, W).
+            noisy: (B, C, *S).
             sigma: Standard deviation of the noise in the image's units, at least 0.5/255, to which smaller ones are
-                raised: a number, (B,), or a map (B, 1, H, W); None to estimate it from each image.
-            mean: μ, where the image is a part of a larger one: (B, C, 1, 1).
+                raised: a number, (B,), or a map (B, 1, *S); None to estimate it from each image.
+            mean: μ, where the image is a part of a larger one: (B, C, 1, …).
             stages: The image after so many stages, with a gradient in the parameters of the last of them alone: to
                 train it while those before stay as they are. None for all stages, trained jointly.
 
         Raises:
-            PDEConvError: If the image has not ``in_channels`` channels on two axes, σ or μ is of another shape or no
-                number, or there are not so many stages.
+            PDEConvError: If the image has not ``in_channels`` channels on ``dims`` axes, σ or μ is of another shape or
+                no number, or there are not so many stages.
         """
         if stages is not None and not 1 <= stages <= self.stages:
             raise PDEConvError(f"{type(self).__name__} has {self.stages} stages, but got stages={stages}.")
@@ -112,7 +115,8 @@ class Denoiser(nn.Module, ABC):
         self, noisy: Tensor, sigma: float | Tensor | None, mean: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """((f − μ)/σ with its margin, σ, μ), in float32 at least."""
-        Grid().check(noisy)
+        check_state(noisy)
+        check_axes(type(self).__name__, noisy, self.dims)
         if noisy.shape[1] != self.in_channels:
             raise PDEConvError(
                 f"{type(self).__name__} is for images of {self.in_channels} channels, but got the shape "
@@ -121,14 +125,18 @@ class Denoiser(nn.Module, ABC):
         noisy = noisy.to(torch.promote_types(noisy.dtype, torch.float32))
         level = noise_map(noisy, sigma)
         level = self._mirrored(level) if level.shape[2:] == noisy.shape[2:] else level
-        mean = noisy.mean((2, 3), keepdim=True) if mean is None else _checked_mean(mean, noisy)
+        mean = noisy.mean(self._axes, keepdim=True) if mean is None else _checked_mean(mean, noisy)
         return (self._mirrored(noisy) - mean) / level, level, mean
 
     def _image(self, u: Tensor, noisy: Tensor, level: Tensor, mean: Tensor) -> Tensor:
         u = (u * level + mean).to(noisy.dtype)
-        for axis in (2, 3):
+        for axis in self._axes:
             u = u.narrow(axis, self._margin, noisy.shape[axis])
         return u
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        return tuple(range(2, 2 + self.dims))
 
     @property
     def _margin(self) -> int:
@@ -136,7 +144,7 @@ class Denoiser(nn.Module, ABC):
 
     def _mirrored(self, image: Tensor) -> Tensor:
         """``image`` with its margin, and filled up to a multiple of ``multiple`` beyond it."""
-        for axis in (2, 3):
+        for axis in self._axes:
             cells = image.shape[axis] + 2 * self._margin
             missing = (self.multiple - cells % self.multiple) % self.multiple
             image = extend_wide(image, axis, "neumann", self._margin + missing)
@@ -145,12 +153,12 @@ class Denoiser(nn.Module, ABC):
 
 
 def noise_map(noisy: Tensor, sigma: float | Tensor | None) -> Tensor:
-    """σ as a tensor that broadcasts to ``noisy``: (B, 1, 1, 1), or (B, 1, H, W) for a map; at least ``LOWEST_LEVEL``.
+    """σ as a tensor that broadcasts to ``noisy``: (B, 1, 1, …), or (B, 1, *S) for a map; at least ``LOWEST_LEVEL``.
 
     Raises:
         PDEConvError: If σ is negative (a number), no number, or of a shape that does not belong to the image.
     """
-    batch, _, rows, columns = noisy.shape
+    batch, ones = noisy.shape[0], (1,) * (noisy.ndim - 2)
     if sigma is None:
         level = estimate_noise_level(noisy)
     elif isinstance(sigma, Tensor):
@@ -159,7 +167,7 @@ def noise_map(noisy: Tensor, sigma: float | Tensor | None) -> Tensor:
         level = sigma.to(noisy.device)
     elif isinstance(sigma, bool) or not isinstance(sigma, Real):
         raise PDEConvError(
-            f"A denoiser needs sigma as a number or a tensor, ({batch},) or ({batch}, 1, {rows}, {columns}), but got "
+            f"A denoiser needs sigma as a number or a tensor, ({batch},) or a map {_map_of(noisy)}, but got "
             f"{sigma!r}; give the standard deviation of the noise, such as 25 / 255, or torch.tensor of several."
         )
     elif not 0 <= sigma < math.inf:
@@ -167,40 +175,47 @@ def noise_map(noisy: Tensor, sigma: float | Tensor | None) -> Tensor:
     else:
         level = noisy.new_full((), sigma)
     if level.ndim <= 1:
-        level = level.reshape(-1, 1, 1, 1)
-    fits = level.ndim == 4 and level.shape[0] in (1, batch) and level.shape[1] == 1
-    if not fits or level.shape[2:] not in ((1, 1), noisy.shape[2:]):
+        level = level.reshape(-1, 1, *ones)
+    fits = level.ndim == noisy.ndim and level.shape[0] in (1, batch) and level.shape[1] == 1
+    if not fits or level.shape[2:] not in (ones, noisy.shape[2:]):
         raise PDEConvError(
-            f"A denoiser needs sigma as a number, ({batch},) or a map ({batch}, 1, {rows}, {columns}) for images of "
+            f"A denoiser needs sigma as a number, ({batch},) or a map {_map_of(noisy)} for images of "
             f"the shape {tuple(noisy.shape)}, but got the shape {tuple(level.shape)}."
         )
     return level.to(noisy.dtype).clamp(min=LOWEST_LEVEL)
 
 
+def _map_of(noisy: Tensor) -> tuple[int, ...]:
+    """The shape of a map of σ."""
+    return noisy.shape[0], 1, *noisy.shape[2:]
+
+
 def _checked_mean(mean: Tensor, noisy: Tensor) -> Tensor:
     """``mean`` in the type of ``noisy``. Raises ``PDEConvError`` unless it is one number a channel."""
-    batch, channels = noisy.shape[:2]
-    if not isinstance(mean, Tensor) or mean.ndim != 4 or mean.shape[1:] != (channels, 1, 1):
+    batch, *one = *noisy.shape[:2], *(1,) * (noisy.ndim - 2)
+    if not isinstance(mean, Tensor) or list(mean.shape[1:]) != one:
         got = tuple(mean.shape) if isinstance(mean, Tensor) else repr(mean)
     elif mean.shape[0] in (1, batch):
         return mean.to(noisy)
     else:
         got = tuple(mean.shape)
     raise PDEConvError(
-        f"A denoiser needs the mean as a tensor ({batch}, {channels}, 1, 1), but got {got}; give "
-        "image.mean((2, 3), keepdim=True), or leave it out."
+        f"A denoiser needs the mean as a tensor {(batch, *one)}, but got {got}; give "
+        f"image.mean({tuple(range(2, noisy.ndim))}, keepdim=True), or leave it out."
     )
 
 
-def cosine_filters(kernel_size: int, channels: int) -> Tensor:
-    """The orthonormal discrete cosine basis of a window, over an orthonormal basis of the channels, (F, C, k, k).
+def cosine_filters(kernel_size: int, channels: int, dims: int = 2) -> Tensor:
+    """The orthonormal discrete cosine basis of a window, over an orthonormal basis of the channels, (F, C, k, …).
 
     The constant of the first channel axis (the mean over the channels) is left out: a gray level is never diffused.
     """
     window = cosine_basis(kernel_size)
     colour = cosine_basis(channels)
-    filters = torch.einsum("fc,ay,bx->fabcyx", colour, window, window)
-    return filters.reshape(-1, channels, kernel_size, kernel_size)[1:]
+    modes, cells = "abd"[:dims], "xyz"[:dims]
+    windows = ",".join(mode + cell for mode, cell in zip(modes, cells, strict=True))
+    filters = torch.einsum(f"fc,{windows}->f{modes}c{cells}", colour, *[window] * dims)
+    return filters.reshape(-1, channels, *(kernel_size,) * dims)[1:]
 
 
 def cosine_basis(size: int) -> Tensor:

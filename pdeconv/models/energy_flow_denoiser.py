@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from pdeconv.energy import FieldsOfExperts
 from pdeconv.errors import PDEConvError, checked_count, checked_number
+from pdeconv.grid import Grid
+from pdeconv.layers_by_dims import checked_dims
 from pdeconv.models.denoiser import Denoiser, cosine_filters
 from pdeconv.models.registry import register_model
 from pdeconv.operator import OWN_ENERGY
@@ -32,6 +35,7 @@ class EnergyFlowDenoiser(Denoiser):
         kernel_size: Odd width of the kernels.
         concavity: Minus the lower bound of ρ″; 0 for a convex regulariser.
         ceiling: Bound of λ.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     Limit: dt = 1/L, half the limit 2/L.
 
@@ -57,6 +61,7 @@ class EnergyFlowDenoiser(Denoiser):
         kernel_size: int = 5,
         concavity: float = 1.0,
         ceiling: float = 40.0,
+        dims: int = 2,
     ) -> None:
         super().__init__()
         name = "energy_flow_denoiser"
@@ -64,12 +69,18 @@ class EnergyFlowDenoiser(Denoiser):
         if checked_count(name, "kernel_size", kernel_size, odd=True) < 3:
             raise PDEConvError(f"{name} needs a kernel_size of at least 3, but got {kernel_size}.")
         self.in_channels, self.steps = in_channels, checked_count(name, "steps", steps)
-        self.ceiling = checked_number(name, "ceiling", ceiling)
-        filters = cosine_filters(kernel_size, in_channels)
-        # A response of the noise is 1/kernel_size; the experts bend up to six times that.
-        potential = SplinePotential(len(filters), knots=31, reach=6 / kernel_size, concavity=concavity)
+        self.ceiling, self.dims = checked_number(name, "ceiling", ceiling), checked_dims(name, dims)
+        filters = cosine_filters(kernel_size, in_channels, dims)
+        noise = 1 / math.sqrt(kernel_size**dims)  # of a response; the experts bend up to six times that
+        potential = SplinePotential(len(filters), knots=31, reach=6 * noise, concavity=concavity)
         self.experts = FieldsOfExperts(
-            in_channels, len(filters), kernel_size, potential, norm=1.0, mean_free=in_channels == 1
+            in_channels,
+            len(filters),
+            kernel_size,
+            potential,
+            norm=1.0,
+            grid=Grid(dims=dims),
+            mean_free=in_channels == 1,
         )
         with torch.no_grad():
             self.experts.weight.copy_(filters)

@@ -8,6 +8,7 @@ from torch import nn
 
 from pdeconv.errors import PDEConvError
 from pdeconv.evolve import Memory
+from pdeconv.layers_by_dims import checked_norm
 from pdeconv.models.classifier import Classifier
 from pdeconv.models.layers import coarsening, convolution, normalised_diffusion, unproven_steps
 from pdeconv.models.registry import register_model
@@ -31,8 +32,9 @@ class HamiltonianClassifier(Classifier):
         steps: Steps of each block, over one unit of time.
         memory: As of :class:`pdeconv.Evolve`. A block that is computed again updates the running statistics of batch
             normalisation twice: take another ``norm_layer`` with "checkpoint" and "reversible".
-        norm_layer: Of the normalisation.
+        norm_layer: Of the normalisation; by default batch normalisation.
         act_layer: Of the activation.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     References:
         L. Ruthotto, E. Haber. Deep neural networks motivated by partial differential equations. JMIV 62, 2020.
@@ -52,12 +54,15 @@ class HamiltonianClassifier(Classifier):
         depths: Sequence[int] = (1, 1, 1),
         steps: int = 1,
         memory: Memory = "store",
-        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        norm_layer: Callable[..., nn.Module] | None = None,
         act_layer: Callable[[], nn.Module] = nn.ReLU,
+        dims: int = 2,
     ) -> None:
+        norm_layer = checked_norm("hamiltonian_classifier", norm_layer, dims)
+
         def block(channels: int, _: int) -> nn.Module:
             half = half_of("hamiltonian_classifier", channels)
-            first, second = (normalised_diffusion(half, norm_layer, act_layer) for _ in range(2))
+            first, second = (normalised_diffusion(half, norm_layer, act_layer, dims) for _ in range(2))
             return unproven_steps(SymplecticEuler(TwoFields(second, first)), steps, memory=memory)
 
         super().__init__(
@@ -65,9 +70,10 @@ class HamiltonianClassifier(Classifier):
             num_classes,
             widths,
             depths,
-            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer),
-            transition=lambda before, after: coarsening(before, after, norm_layer, act_layer),
+            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer, dims=dims),
+            transition=lambda before, after: coarsening(before, after, norm_layer, act_layer, dims),
             block=block,
+            dims=dims,
         )
 
 

@@ -10,7 +10,9 @@ from torch.nn import functional
 from pdeconv.control import Fixed
 from pdeconv.errors import checked_count, checked_number
 from pdeconv.evolve import Evolve
+from pdeconv.grid import Grid
 from pdeconv.layer_diffusivity import PooledDiffusivity
+from pdeconv.layers_by_dims import CONVOLUTION, checked_norm
 from pdeconv.models.classifier import Classifier
 from pdeconv.models.layers import convolution, unproven_steps
 from pdeconv.models.registry import register_model
@@ -40,8 +42,9 @@ class HeatClassifier(Classifier):
         expansion: Width of R within, in multiples of the channels.
         ceiling: Bound of the diffusivity, cells²/time: heat spreads over √(2·ceiling) cells at most.
         steps: Lie steps of each block, with shared weights, over one unit of time.
-        norm_layer: Of the normalisation.
+        norm_layer: Of the normalisation; by default batch normalisation.
         act_layer: Of the activation in R.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     References:
         Z. Wang et al. vHeat: building vision models upon heat conduction. CVPR 2025.
@@ -62,16 +65,20 @@ class HeatClassifier(Classifier):
         expansion: int = 2,
         ceiling: float = 8.0,
         steps: int = 1,
-        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        norm_layer: Callable[..., nn.Module] | None = None,
         act_layer: Callable[[], nn.Module] = nn.GELU,
+        dims: int = 2,
     ) -> None:
+        norm_layer = checked_norm("heat_classifier", norm_layer, dims)
         expansion = checked_count("heat_classifier", "expansion", expansion)
         ceiling = checked_number("heat_classifier", "ceiling", ceiling)
 
+        conv = CONVOLUTION[dims]
+
         def block(channels: int, _: int) -> nn.Module:
             hidden = channels * expansion
-            conduction = Residual(norm_layer(channels), HeatConduction(channels, ceiling, norm_layer))
-            network = nn.Conv2d(channels, hidden, 1), act_layer(), nn.Conv2d(hidden, channels, 1)
+            conduction = Residual(norm_layer(channels), HeatConduction(channels, ceiling, norm_layer, dims))
+            network = conv(channels, hidden, 1), act_layer(), conv(hidden, channels, 1)
             return unproven_steps(Lie(Euler(conduction), Euler(Residual(norm_layer(channels), *network))), steps)
 
         super().__init__(
@@ -80,10 +87,11 @@ class HeatClassifier(Classifier):
             widths,
             depths,
             stem_width=stem_width,
-            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer),
-            transition=lambda before, after: convolution(before, after, 3, norm_layer, None, stride=2),
+            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer, dims=dims),
+            transition=lambda before, after: convolution(before, after, 3, norm_layer, None, stride=2, dims=dims),
             block=block,
             last=norm_layer,
+            dims=dims,
         )
 
 
@@ -94,18 +102,20 @@ class HeatConduction(nn.Module):
         channels: Channels C of u and of the result.
         ceiling: Bound of κ, cells²/time.
         norm_layer: Of N.
+        dims: Number of spatial axes.
 
     Attributes:
         heat: x ↦ e^{κΔ}x, the flow of ``Diffusion(PooledDiffusivity(C))`` over one unit of time.
     """
 
-    def __init__(self, channels: int, ceiling: float, norm_layer: Callable[..., nn.Module]) -> None:
+    def __init__(self, channels: int, ceiling: float, norm_layer: Callable[..., nn.Module], dims: int = 2) -> None:
         super().__init__()
-        self.near = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        self.parts = nn.Conv2d(channels, 2 * channels, 1, bias=False)
-        diffusion = Diffusion(PooledDiffusivity(channels, ceiling, initial=ceiling / 8))
+        conv = CONVOLUTION[dims]
+        self.near = conv(channels, channels, 3, padding=1, groups=channels)
+        self.parts = conv(channels, 2 * channels, 1, bias=False)
+        diffusion = Diffusion(PooledDiffusivity(channels, ceiling, initial=ceiling / 8), Grid(dims=dims))
         self.heat = Evolve(Exact(diffusion), 1.0, Fixed(1))
-        self.norm, self.mix = norm_layer(channels), nn.Conv2d(channels, channels, 1)
+        self.norm, self.mix = norm_layer(channels), conv(channels, channels, 1)
 
     def forward(self, u: Tensor) -> Tensor:
         x, z = self.parts(self.near(u)).chunk(2, 1)

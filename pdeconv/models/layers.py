@@ -9,7 +9,9 @@ from torch.nn import functional
 
 from pdeconv.control import Fixed
 from pdeconv.evolve import Evolve, Memory
+from pdeconv.grid import Grid
 from pdeconv.influence import ReLUInfluence, TanhInfluence
+from pdeconv.layers_by_dims import CONVOLUTION
 from pdeconv.models.classifier import Layer
 from pdeconv.steps import Euler, Step
 from pdeconv.terms import Residual, SymmetricConvolution
@@ -24,9 +26,15 @@ def default_norm(channels: int) -> nn.Module:
 
 
 def convolution(
-    before: int, after: int, kernel_size: int, norm_layer: Layer, act_layer: Layer | None, stride: int = 1
+    before: int,
+    after: int,
+    kernel_size: int,
+    norm_layer: Layer,
+    act_layer: Layer | None,
+    stride: int = 1,
+    dims: int = 2,
 ) -> nn.Sequential:
-    """Convolution, normalisation and, unless ``act_layer`` is None, activation; stride 2 halves H and W, rounded up.
+    """Convolution, normalisation and, unless ``act_layer`` is None, activation; stride 2 halves the sides, rounded up.
 
     Args:
         before: Channels before.
@@ -35,33 +43,54 @@ def convolution(
         norm_layer: Of the normalisation, called with the number of channels.
         act_layer: Of the activation.
         stride: Of the convolution.
+        dims: Number of spatial axes.
     """
-    conv = nn.Conv2d(before, after, kernel_size, stride, padding=kernel_size // 2, bias=False)
+    conv = CONVOLUTION[dims](before, after, kernel_size, stride, padding=kernel_size // 2, bias=False)
     return nn.Sequential(conv, norm_layer(after), *([] if act_layer is None else [act_layer()]))
 
 
-class Merging(nn.Conv2d):
-    """2 × 2 cells become one, by a linear map of all their channels: half the resolution, rounded up.
+class _ToEven(nn.Module):
+    """Before a convolution: a row of zeros at the end of each axis that has an odd number of cells."""
 
-    Args:
-        before: Channels before.
-        after: Channels after.
-    """
-
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__(before, after, 2, stride=2, bias=False)
-
-    def forward(self, u: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        height, width = u.shape[-2:]
-        if height % 2 or width % 2:
-            u = functional.pad(u, (0, width % 2, 0, height % 2))
+    def forward(self, u: Tensor) -> Tensor:
+        odd = [cells % 2 for cells in u.shape[2:]]
+        if any(odd):
+            u = functional.pad(u, [width for cells in reversed(odd) for width in (0, cells)])
         return super().forward(u)
 
 
-def coarsening(before: int, after: int, norm_layer: Layer, act_layer: Layer | None = None) -> nn.Sequential:
+class _Merging1d(_ToEven, nn.Conv1d):
+    pass
+
+
+class _Merging2d(_ToEven, nn.Conv2d):
+    pass
+
+
+class _Merging3d(_ToEven, nn.Conv3d):
+    pass
+
+
+def merging(before: int, after: int, dims: int = 2) -> nn.Module:
+    """2 × 2 cells become one, by a linear map of all their channels: half the resolution, rounded up."""
+    layer = {1: _Merging1d, 2: _Merging2d, 3: _Merging3d}[dims]
+    return layer(before, after, 2, stride=2, bias=False)
+
+
+class _AvgPool3d(nn.AvgPool3d):
+    """Torch's refuses an axis of one cell, which those of fewer axes leave as it is."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        size = [min(2, cells) for cells in input.shape[2:]]
+        return functional.avg_pool3d(input, size, 2, ceil_mode=True, count_include_pad=False)
+
+
+def coarsening(
+    before: int, after: int, norm_layer: Layer, act_layer: Layer | None = None, dims: int = 2
+) -> nn.Sequential:
     """Half the resolution, rounded up, by means of 2 × 2 cells, then ``after`` mixtures of the channels."""
-    pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
-    return nn.Sequential(pool, *convolution(before, after, 1, norm_layer, act_layer))
+    pool = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: _AvgPool3d}[dims](2, ceil_mode=True, count_include_pad=False)
+    return nn.Sequential(pool, *convolution(before, after, 1, norm_layer, act_layer, dims=dims))
 
 
 def residual_steps(branch: nn.Module, steps: int = 1, duration: float = 1.0) -> Evolve:
@@ -74,7 +103,7 @@ def unproven_steps(step: Step, steps: int, duration: float = 1.0, memory: Memory
     return Evolve(step, duration, Fixed(steps, unchecked=True), memory)
 
 
-def normalised_diffusion(channels: int, norm_layer: Layer, act_layer: Layer) -> SymmetricConvolution:
+def normalised_diffusion(channels: int, norm_layer: Layer, act_layer: Layer, dims: int = 2) -> SymmetricConvolution:
     """u_t = −Kᵀσ(N(Ku)), with a normalisation N and an activation σ; unproven, because of N.
 
     Without one, ``norm_layer=nn.Identity``, and with ReLU or tanh, it is proven: no two states part.
@@ -82,7 +111,9 @@ def normalised_diffusion(channels: int, norm_layer: Layer, act_layer: Layer) -> 
     norm, activation = norm_layer(channels), act_layer()
     influence = _INFLUENCES.get(type(activation)) if type(norm) is nn.Identity else None
     return SymmetricConvolution(
-        channels, influence=nn.Sequential(norm, activation) if influence is None else influence()
+        channels,
+        influence=nn.Sequential(norm, activation) if influence is None else influence(),
+        grid=Grid(dims=dims),
     )
 
 

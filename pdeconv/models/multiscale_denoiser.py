@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pdeconv.errors import PDEConvError, checked_count
 from pdeconv.filter_bank import Filters, convolve, transpose
 from pdeconv.grid import Grid
+from pdeconv.layers_by_dims import CONVOLUTION, checked_dims
 from pdeconv.models.denoiser import Denoiser, cosine_filters
 from pdeconv.models.registry import register_model
 from pdeconv.operator import ENERGY
@@ -47,8 +48,10 @@ class MultiscaleDenoiser(Denoiser):
         channels: Features of the network that sees g: of every cycle, or a number for each.
         depth: Number of grids.
         steps: Number of cycles, each with its own weights and K.
-        kernel_size: Width of the windows in cells, 2 (mod 4): 6, 10, … They are 2 cells apart.
+        kernel_size: Width of the windows in cells, 2 (mod 4): 6, 10, … They are 2 cells apart. A window of d axes has
+            kernel_size^d − 1 filters: 5, 35 or 215 of width 6.
         expansion: Width within a block of the network, in multiples of ``channels``.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     Limit: dt = 1 for every step; see :attr:`pdeconv.filter_bank.Filters.squared_norm`.
 
@@ -79,8 +82,10 @@ class MultiscaleDenoiser(Denoiser):
         steps: int = 1,
         kernel_size: int = 6,
         expansion: int = 2,
+        dims: int = 2,
     ) -> None:
         super().__init__()
+        self.dims = checked_dims("multiscale_denoiser", dims)
         sizes = dict(in_channels=in_channels, depth=depth, steps=steps, expansion=expansion)
         for option, value in sizes.items():
             checked_count("multiscale_denoiser", option, value)
@@ -99,7 +104,7 @@ class MultiscaleDenoiser(Denoiser):
         self.in_channels, self.stages = in_channels, steps
         self.multiple = 2**depth
         self.cycles = nn.ModuleList(
-            Cycle(in_channels, width, depth, kernel_size, expansion, again=number > 0)
+            Cycle(in_channels, width, depth, kernel_size, expansion, number > 0, dims)
             for number, width in enumerate(widths)
         )
         # On each grid, in windows: K and two blocks to see g, K and Kᵀ to act; and the coarsest grid's cells.
@@ -112,8 +117,8 @@ class MultiscaleDenoiser(Denoiser):
     def _evolved(self, v: Tensor, level: Tensor, stages: int | None = None) -> Sequence[Tensor]:
         v = v.to(self.cycles[0].filters.weight.dtype)  # pyright: ignore
         log_level = torch.log(level / LEVEL_UNIT).to(v.dtype)
-        if log_level.shape[2:] != (1, 1):
-            log_level = F.avg_pool2d(log_level, 2)
+        if log_level.shape[2:].numel() > 1:
+            log_level = halved(log_level)
         states = [v]
         cycles = list(self.cycles)[:stages]
         if v.shape[0] == 0:  # pixel_unshuffle would leave an empty batch its shape
@@ -140,18 +145,21 @@ class Cycle(nn.Module):
     """One step on each grid, from the coarsest to the finest; ``again``, with an estimate of the result."""
 
     def __init__(
-        self, in_channels: int, channels: int, depth: int, kernel_size: int, expansion: int, again: bool
+        self, in_channels: int, channels: int, depth: int, kernel_size: int, expansion: int, again: bool, dims: int
     ) -> None:
         super().__init__()
-        cosines = F.pixel_unshuffle(cosine_filters(kernel_size, in_channels), 2)
+        cosines = unshuffled(cosine_filters(kernel_size, in_channels, dims))
         width = kernel_size // 2
-        # A response of noise of level 1 has level 1, and ‖K‖ is 1 to begin with: windows overlap `width`² times.
-        self.filters = Filters(
-            4 * in_channels, len(cosines), width, norm=math.sqrt(2), grid=Grid(boundary="dirichlet"), mean_free=False
-        )
+        # ‖K‖ is 1 to begin with, as each cell lies in `width`^dims windows; so noise of level 1 has responses of the
+        # level `width`^(−dims/2).
+        grid = Grid(boundary="dirichlet", dims=dims)
+        self.filters = Filters(cosines.shape[1], len(cosines), width, norm=math.sqrt(2), grid=grid, mean_free=False)
         with torch.no_grad():
             self.filters.weight.copy_(cosines)
-        self.grids = nn.ModuleList(Diffusivity(len(cosines), channels, expansion, again) for _ in range(depth))
+        contrast = 1.5 * width ** (dims / 2 - 1)
+        self.grids = nn.ModuleList(
+            Diffusivity(len(cosines), channels, expansion, again, contrast, dims) for _ in range(depth)
+        )
 
     def forward(self, u: Tensor, log_level: Tensor, estimate: Tensor | None = None) -> Tensor:
         kernel = self.filters.kernel
@@ -164,7 +172,7 @@ class Cycle(nn.Module):
             if place:
                 coarse = restrict(coarse)
                 known = None if known is None else restrict(known)
-                levels.append(levels[-1] if log_level.shape[2:] == (1, 1) else F.avg_pool2d(levels[-1], 2))
+                levels.append(levels[-1] if log_level.shape[2:].numel() == 1 else halved(levels[-1]))
             z, y = self._responses(coarse, kernel), None if known is None else self._responses(known, kernel)
             estimates.append(y)
             seen.append(grid.down(z if y is None else torch.cat((z, y), 1), seen[-1] if seen else None, levels[-1]))
@@ -176,7 +184,7 @@ class Cycle(nn.Module):
             z = self._responses(coarse, kernel)
             y = estimates[place]
             above, g = grids[place].up(z if y is None else y, seen[place], above, levels[place])
-            flow = F.pixel_shuffle(transpose(g * z, kernel.to(z.dtype), self.filters.grid), 2)
+            flow = shuffled(transpose(g * z, kernel.to(z.dtype), self.filters.grid))
             for _ in range(place):
                 flow = prolongate(flow)
             u = u - flow
@@ -184,7 +192,9 @@ class Cycle(nn.Module):
 
     def _responses(self, u: Tensor, kernel: Tensor) -> Tensor:
         """K u, one cell for each 2 × 2 of the grid."""
-        cells = F.pixel_unshuffle(u, 2).contiguous(memory_format=torch.channels_last)
+        cells = unshuffled(u)
+        if cells.dim() == 4:
+            cells = cells.contiguous(memory_format=torch.channels_last)  # a layout of four axes alone
         z = convolve(cells, kernel.to(cells.dtype), self.filters.grid)
         assert z is not None  # windows always fit: beyond the edge are zeros
         return z
@@ -196,42 +206,42 @@ class Diffusivity(nn.Module):
     z are the responses of the image; ``again``, those of the estimate, and the features see both.
     """
 
-    def __init__(self, filters: int, channels: int, expansion: int, again: bool) -> None:
+    def __init__(self, filters: int, channels: int, expansion: int, again: bool, contrast: float, dims: int) -> None:
         super().__init__()
-        self.lift = nn.Conv2d(2 * filters if again else filters, channels, 1)
+        conv = CONVOLUTION[dims]
+        self.lift = conv(2 * filters if again else filters, channels, 1)
         self.lift_slope = nn.Parameter(torch.zeros(channels))
-        self.before = Mixing(channels, expansion)
-        self.after = Mixing(channels, expansion)
-        self.head = nn.Conv2d(channels, filters, 1)
+        self.before = Mixing(channels, expansion, dims)
+        self.after = Mixing(channels, expansion, dims)
+        self.head = conv(channels, filters, 1)
         self.head_slope = nn.Parameter(torch.zeros(filters))
-        self.contrast = nn.Parameter(torch.full((filters,), 1.5))
+        self.contrast = nn.Parameter(torch.full((filters,), contrast))
         # At first g falls from 1 to 0 where the response passes eight times the noise, and learns from there.
         nn.init.normal_(self.head.weight, std=1e-3)
         nn.init.constant_(self.head.bias, 1.0 if again else 4.0)  # pyright: ignore[reportArgumentType]
 
     def down(self, z: Tensor, finer: Tensor | None, log_level: Tensor) -> Tensor:
         """Features of this grid, from its responses and the features of the next finer one."""
-        h = self.lift(0.3 * z.clamp(-LARGEST_SEEN, LARGEST_SEEN)) + (self.lift_slope[:, None, None] * log_level).to(
-            z.dtype
-        )
-        return self.before(h if finer is None else h + F.avg_pool2d(finer, 2))
+        seen = self.lift(0.3 * z.clamp(-LARGEST_SEEN, LARGEST_SEEN))
+        h = seen + (per_channel(self.lift_slope, z) * log_level).to(z.dtype)
+        return self.before(h if finer is None else h + halved(finer))
 
     def up(self, z: Tensor, seen: Tensor, coarser: Tensor | None, log_level: Tensor) -> tuple[Tensor, Tensor]:
         """The features with what the next coarser grid knows, and g."""
         h = self.after(seen if coarser is None else seen + F.interpolate(coarser, scale_factor=2.0))
-        logit = self.head(h) + (self.head_slope[:, None, None] * log_level).to(z.dtype)
-        return h, torch.sigmoid(logit - self.contrast[:, None, None].to(z.dtype) * z.abs())
+        logit = self.head(h) + (per_channel(self.head_slope, z) * log_level).to(z.dtype)
+        return h, torch.sigmoid(logit - per_channel(self.contrast, z).to(z.dtype) * z.abs())
 
 
 class Mixing(nn.Module):
     """h + W₂ φ(D W₁ h): wide, each feature spread over 3 × 3 cells, and narrow again."""
 
-    def __init__(self, channels: int, expansion: int) -> None:
+    def __init__(self, channels: int, expansion: int, dims: int) -> None:
         super().__init__()
-        wide = channels * expansion
-        self.widen = nn.Conv2d(channels, wide, 1)
-        self.spread = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
-        self.narrow = nn.Conv2d(wide, channels, 1)
+        wide, conv = channels * expansion, CONVOLUTION[dims]
+        self.widen = conv(channels, wide, 1)
+        self.spread = conv(wide, wide, 3, padding=1, groups=wide)
+        self.narrow = conv(wide, channels, 1)
         with torch.no_grad():
             self.narrow.weight.mul_(0.3)  # near the identity at first
 
@@ -246,10 +256,50 @@ def within_half(features: Tensor) -> Tensor:
 
 
 def restrict(u: Tensor) -> Tensor:
-    """The next coarser grid: averages of 2 × 2 cells, doubled, so that noise of level 1 stays so; of norm 1."""
-    return 2 * F.avg_pool2d(u, 2)
+    """The next coarser grid: averages of 2 × 2 cells, doubled, so that noise of level 1 stays so; of norm 1.
+
+    For d axes, averages of 2^d cells times 2^(d/2).
+    """
+    return 2 ** (u.dim() / 2 - 1) * halved(u)
 
 
 def prolongate(u: Tensor) -> Tensor:
     """The transpose of :func:`restrict`."""
-    return F.interpolate(u, scale_factor=2.0) / 2
+    return F.interpolate(u, scale_factor=2.0) / 2 ** (u.dim() / 2 - 1)
+
+
+def halved(u: Tensor) -> Tensor:
+    """Averages of 2 cells along each axis."""
+    return _AVERAGE[u.dim() - 2](u, 2)
+
+
+def unshuffled(u: Tensor) -> Tensor:
+    """(B, C, *S) → (B, C·2^d, *S/2): each 2 × 2 cells (of d = 2 axes) as channels of one."""
+    if u.dim() == 4:
+        return F.pixel_unshuffle(u, 2)  # the same, and one operator when exported
+    dims = u.dim() - 2
+    for axis in range(dims):
+        u = u.unflatten(2 + 2 * axis, (-1, 2))
+    insides = range(3, 3 + 2 * dims, 2)
+    return u.permute(0, 1, *insides, *range(2, 2 + 2 * dims, 2)).flatten(1, 1 + dims)
+
+
+def shuffled(u: Tensor) -> Tensor:
+    """The inverse of :func:`unshuffled`."""
+    if u.dim() == 4:
+        return F.pixel_shuffle(u, 2)
+    dims = u.dim() - 2
+    u = u.unflatten(1, (-1, *(2,) * dims))
+    pairs = [place for axis in range(dims) for place in (2 + dims + axis, 2 + axis)]
+    u = u.permute(0, 1, *pairs)
+    for axis in range(dims):
+        u = u.flatten(2 + axis, 3 + axis)
+    return u
+
+
+def per_channel(values: Tensor, u: Tensor) -> Tensor:
+    """(C,) as (C, 1, …), for a state (B, C, *S)."""
+    return values.reshape(-1, *(1,) * (u.dim() - 2))
+
+
+_AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}

@@ -9,6 +9,7 @@ from torch import nn
 from pdeconv.adaptive import Adaptive
 from pdeconv.errors import PDEConvError, checked_count, checked_number
 from pdeconv.evolve import Evolve, Memory
+from pdeconv.layers_by_dims import checked_norm
 from pdeconv.models.classifier import Classifier
 from pdeconv.models.layers import convolution, default_norm, unproven_steps
 from pdeconv.models.registry import register_model
@@ -40,6 +41,7 @@ class ODEClassifier(Classifier):
             statistics for all times; with a ``tolerance`` group normalisation, as the steps of a sample must not depend
             on its batch-mates.
         act_layer: Of the activation.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     References:
         R. T. Q. Chen, Y. Rubanova, J. Bettencourt, D. Duvenaud. Neural ordinary differential equations. NeurIPS 2018.
@@ -66,9 +68,11 @@ class ODEClassifier(Classifier):
         memory: Memory = "store",
         norm_layer: Callable[..., nn.Module] | None = None,
         act_layer: Callable[[], nn.Module] = nn.ReLU,
+        dims: int = 2,
     ) -> None:
         name = "ode_classifier"
-        norm_layer = norm_layer or (nn.BatchNorm2d if tolerance is None else default_norm)
+        norm_layer = default_norm if norm_layer is None and tolerance is not None else norm_layer
+        norm_layer = checked_norm(name, norm_layer, dims)
         points = checked_count(name, "points", points)
         count = checked_count(name, "steps", 2 if steps is None else steps)
         if tolerance is not None:
@@ -85,7 +89,7 @@ class ODEClassifier(Classifier):
             )
 
         def block(channels: int, _: int) -> nn.Module:
-            field = Residual(two_convolutions(channels, norm_layer, act_layer))
+            field = Residual(two_convolutions(channels, norm_layer, act_layer, dims))
             if tolerance is not None:
                 return Evolve(BogackiShampine(field), 1.0, Adaptive(tolerance, tolerance), memory)
             return unproven_steps(Heun(TimeVarying(field, points) if points > 1 else field), count, memory=memory)
@@ -96,20 +100,21 @@ class ODEClassifier(Classifier):
             widths,
             depths,
             stem_width=stem_width,
-            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer),
-            transition=lambda before, after: convolution(before, after, 3, norm_layer, None, stride=2),
+            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer, dims=dims),
+            transition=lambda before, after: convolution(before, after, 3, norm_layer, None, stride=2, dims=dims),
             block=block,
+            dims=dims,
             last=lambda channels: nn.Sequential(norm_layer(channels), act_layer()),
         )
 
 
 def two_convolutions(
-    channels: int, norm_layer: Callable[..., nn.Module], act_layer: Callable[[], nn.Module]
+    channels: int, norm_layer: Callable[..., nn.Module], act_layer: Callable[[], nn.Module], dims: int
 ) -> nn.Sequential:
     """N₃K₂σN₂K₁σN₁u, as ODE-Net's."""
     return nn.Sequential(
         norm_layer(channels),
         act_layer(),
-        *convolution(channels, channels, 3, norm_layer, act_layer),
-        *convolution(channels, channels, 3, norm_layer, None),
+        *convolution(channels, channels, 3, norm_layer, act_layer, dims=dims),
+        *convolution(channels, channels, 3, norm_layer, None, dims=dims),
     )

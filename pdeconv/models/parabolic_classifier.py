@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
+from pdeconv.layers_by_dims import checked_norm
 from pdeconv.models.classifier import Classifier
 from pdeconv.models.layers import coarsening, convolution, normalised_diffusion, unproven_steps
 from pdeconv.models.registry import register_model
@@ -26,8 +27,9 @@ class ParabolicClassifier(Classifier):
         widths: Channels of each stage, the first at the full resolution.
         depths: Blocks of each stage, each with a kernel of its own.
         steps: Steps of each block, over one unit of time.
-        norm_layer: Of the normalisation.
+        norm_layer: Of the normalisation; by default batch normalisation.
         act_layer: Of the activation.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     References:
         L. Ruthotto, E. Haber. Deep neural networks motivated by partial differential equations. JMIV 62, 2020.
@@ -45,18 +47,22 @@ class ParabolicClassifier(Classifier):
         widths: Sequence[int] = (16, 64, 128),
         depths: Sequence[int] = (1, 2, 2),
         steps: int = 1,
-        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        norm_layer: Callable[..., nn.Module] | None = None,
         act_layer: Callable[[], nn.Module] = nn.ReLU,
+        dims: int = 2,
     ) -> None:
+        norm_layer = checked_norm("parabolic_classifier", norm_layer, dims)
+
         def block(channels: int, _: int) -> nn.Module:
-            return unproven_steps(Euler(normalised_diffusion(channels, norm_layer, act_layer)), steps)
+            return unproven_steps(Euler(normalised_diffusion(channels, norm_layer, act_layer, dims)), steps)
 
         super().__init__(
             in_channels,
             num_classes,
             widths,
             depths,
-            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer),
-            transition=lambda before, after: coarsening(before, after, norm_layer, act_layer),
+            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer, dims=dims),
+            transition=lambda before, after: coarsening(before, after, norm_layer, act_layer, dims),
             block=block,
+            dims=dims,
         )

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from pdeconv.control import Fixed
 from pdeconv.errors import PDEConvError, checked_count
 from pdeconv.evolve import Evolve
+from pdeconv.grid import Grid
 from pdeconv.influence import RationalInfluence
+from pdeconv.layers_by_dims import checked_dims
 from pdeconv.learned_influence import RBFInfluence
 from pdeconv.models.denoiser import Denoiser, cosine_filters
 from pdeconv.models.registry import register_model
@@ -41,6 +43,7 @@ class ReactionDiffusionDenoiser(Denoiser):
         steps: Number of steps.
         kernel_size: Odd width of the kernels.
         centres: Number of Gaussians of each influence function; None for two rational bumps, which cost less time.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     Limit: dt = 1 for every step, ‖K‖² ≤ 2.
 
@@ -57,16 +60,23 @@ class ReactionDiffusionDenoiser(Denoiser):
     _version = 1
     keeps = frozenset({ENERGY})
 
-    def __init__(self, in_channels: int = 1, steps: int = 4, kernel_size: int = 5, centres: int | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int = 1,
+        steps: int = 4,
+        kernel_size: int = 5,
+        centres: int | None = None,
+        dims: int = 2,
+    ) -> None:
         super().__init__()
         name = "reaction_diffusion_denoiser"
         _check_sizes(name, in_channels, steps, kernel_size)
-        self.in_channels, self.stages = in_channels, steps
+        self.in_channels, self.stages, self.dims = in_channels, steps, checked_dims(name, dims)
         self.margin = steps * (kernel_size // 2)
         self.radius = 2 * self.margin
         # In multiples of the noise in a response: the first step removes most of it, the others refine.
         thresholds = [3.5] + [1.5] * (steps - 1)
-        terms = (shrinkage(in_channels, kernel_size, threshold, centres) for threshold in thresholds)
+        terms = (shrinkage(in_channels, kernel_size, threshold, centres, dims) for threshold in thresholds)
         self.diffusions = nn.ModuleList(Evolve(Euler(term), duration=1.0, control=Fixed(1)) for term in terms)
         self.fidelity = nn.Parameter(torch.full((steps,), -3.0))
 
@@ -97,6 +107,7 @@ class GradientFlowDenoiser(Denoiser):
         steps: Number of steps.
         kernel_size: Odd width of the kernels.
         centres: Number of Gaussians of each influence function; None for two rational bumps.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     Limit: dt = T/steps < 1, ‖K‖² ≤ 2.
 
@@ -114,13 +125,20 @@ class GradientFlowDenoiser(Denoiser):
     _version = 1
     keeps = frozenset({ENERGY})
 
-    def __init__(self, in_channels: int = 1, steps: int = 8, kernel_size: int = 5, centres: int | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int = 1,
+        steps: int = 8,
+        kernel_size: int = 5,
+        centres: int | None = None,
+        dims: int = 2,
+    ) -> None:
         super().__init__()
         _check_sizes("gradient_flow_denoiser", in_channels, steps, kernel_size)
-        self.in_channels, self.steps = in_channels, steps
+        self.in_channels, self.steps, self.dims = in_channels, steps, checked_dims("gradient_flow_denoiser", dims)
         self.margin = steps * (kernel_size // 2)
         self.radius = 2 * self.margin
-        self.step = Euler(shrinkage(in_channels, kernel_size, 2.0, centres))
+        self.step = Euler(shrinkage(in_channels, kernel_size, 2.0, centres, dims))
         self.stopping = nn.Parameter(torch.zeros(()))
         self.fidelity = nn.Parameter(torch.full((), -3.0))
 
@@ -143,10 +161,12 @@ class GradientFlowDenoiser(Denoiser):
         return states
 
 
-def shrinkage(in_channels: int, kernel_size: int, threshold: float, centres: int | None) -> SymmetricConvolution:
+def shrinkage(
+    in_channels: int, kernel_size: int, threshold: float, centres: int | None, dims: int
+) -> SymmetricConvolution:
     """Diffusion that starts as cosine shrinkage, of responses below ``threshold`` times the noise; ‖K‖² ≤ 2."""
-    filters = cosine_filters(kernel_size, in_channels)
-    scale = threshold / kernel_size
+    filters = cosine_filters(kernel_size, in_channels, dims)
+    scale = threshold / math.sqrt(kernel_size**dims)  # the noise of a response is 1 by that root
     if centres is None:
         influence = RationalInfluence(len(filters), scales=(scale, 0.6 * scale))
     else:
@@ -156,7 +176,13 @@ def shrinkage(in_channels: int, kernel_size: int, threshold: float, centres: int
             influence.bias.fill_(-4.0)
             influence.weight.copy_(6.0 * torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi))
     term = SymmetricConvolution(
-        in_channels, len(filters), kernel_size, influence, norm=math.sqrt(2), mean_free=in_channels == 1
+        in_channels,
+        len(filters),
+        kernel_size,
+        influence,
+        norm=math.sqrt(2),
+        grid=Grid(dims=dims),
+        mean_free=in_channels == 1,
     )
     with torch.no_grad():
         term.weight.copy_(filters)

@@ -8,6 +8,7 @@ from functools import partial
 from torch import nn
 
 from pdeconv.blocks import PDEBasicBlock
+from pdeconv.layers_by_dims import CONVOLUTION, checked_norm
 from pdeconv.models.classifier import Classifier, checked_counts
 from pdeconv.models.layers import convolution
 from pdeconv.models.registry import register_model
@@ -27,8 +28,9 @@ class ResNetClassifier(Classifier):
         depths: Blocks of each stage; the first of a stage, but for the first stage, halves the resolution, and is
             there even for 0.
         steps: Euler steps of each block that keeps the resolution, with shared weights, over one unit of time.
-        norm_layer: Of the normalisation.
+        norm_layer: Of the normalisation; by default batch normalisation.
         act_layer: Of the activation.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     References:
         K. He et al. Deep residual learning for image recognition. CVPR 2016.
@@ -46,14 +48,16 @@ class ResNetClassifier(Classifier):
         widths: Sequence[int] = (16, 32, 64),
         depths: Sequence[int] = (3, 3, 3),
         steps: int = 1,
-        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        norm_layer: Callable[..., nn.Module] | None = None,
         act_layer: Callable[[], nn.Module] = partial(nn.ReLU, inplace=True),  # noqa: B008
+        dims: int = 2,
     ) -> None:
+        norm_layer = checked_norm("resnet_classifier", norm_layer, dims)
         depths = checked_counts("resnet_classifier", "depths", depths, zero_too=True)
-        block = partial(PDEBasicBlock, norm_layer=norm_layer, act_layer=act_layer)
+        block = partial(PDEBasicBlock, norm_layer=norm_layer, act_layer=act_layer, dims=dims)
 
         def halving(before: int, after: int) -> nn.Module:
-            shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride=2, bias=False), norm_layer(after))
+            shortcut = nn.Sequential(CONVOLUTION[dims](before, after, 1, stride=2, bias=False), norm_layer(after))
             return block(before, after, stride=2, downsample=shortcut)
 
         super().__init__(
@@ -61,7 +65,8 @@ class ResNetClassifier(Classifier):
             num_classes,
             widths,
             [max(0, depth - (stage > 0)) for stage, depth in enumerate(depths)],
-            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer),
+            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer, dims=dims),
             transition=halving,
             block=lambda channels, _: block(channels, channels, steps=steps),
+            dims=dims,
         )

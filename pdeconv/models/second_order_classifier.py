@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from pdeconv.evolve import Memory
+from pdeconv.layers_by_dims import checked_norm
 from pdeconv.models.classifier import Classifier
 from pdeconv.models.hamiltonian_classifier import half_of
 from pdeconv.models.layers import coarsening, convolution, normalised_diffusion, unproven_steps
@@ -32,8 +33,9 @@ class SecondOrderClassifier(Classifier):
         steps: Steps of each block, over one unit of time.
         memory: As of :class:`pdeconv.Evolve`. A block that is computed again updates the running statistics of batch
             normalisation twice: take another ``norm_layer`` with "checkpoint" and "reversible".
-        norm_layer: Of the normalisation.
+        norm_layer: Of the normalisation; by default batch normalisation.
         act_layer: Of the activation.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     References:
         L. Ruthotto, E. Haber. Deep neural networks motivated by partial differential equations. JMIV 62, 2020.
@@ -52,12 +54,15 @@ class SecondOrderClassifier(Classifier):
         depths: Sequence[int] = (1, 2, 1),
         steps: int = 1,
         memory: Memory = "store",
-        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        norm_layer: Callable[..., nn.Module] | None = None,
         act_layer: Callable[[], nn.Module] = nn.ReLU,
+        dims: int = 2,
     ) -> None:
+        norm_layer = checked_norm("second_order_classifier", norm_layer, dims)
+
         def block(channels: int, _: int) -> nn.Module:
             half = half_of("second_order_classifier", channels)
-            wave = TwoFields(normalised_diffusion(half, norm_layer, act_layer))
+            wave = TwoFields(normalised_diffusion(half, norm_layer, act_layer, dims))
             return unproven_steps(SymplecticEuler(wave), steps, memory=memory)
 
         super().__init__(
@@ -65,7 +70,8 @@ class SecondOrderClassifier(Classifier):
             num_classes,
             widths,
             depths,
-            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer),
-            transition=lambda before, after: coarsening(before, after, norm_layer, act_layer),
+            stem=lambda before, after: convolution(before, after, 3, norm_layer, act_layer, dims=dims),
+            transition=lambda before, after: coarsening(before, after, norm_layer, act_layer, dims),
             block=block,
+            dims=dims,
         )

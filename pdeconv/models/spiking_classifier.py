@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pdeconv.coefficient import PerChannel
 from pdeconv.errors import checked_count, checked_number
 from pdeconv.evolve import Trajectory
+from pdeconv.layers_by_dims import checked_norm
 from pdeconv.models.classifier import Classifier
 from pdeconv.models.layers import convolution
 from pdeconv.models.registry import register_model
@@ -33,7 +34,8 @@ class SpikingClassifier(Classifier):
         depths: Layers of each stage, after the one that halves the resolution.
         steps: Frames, each of one unit of time.
         threshold: Where a neuron fires; currents are normalised to a variance of about 1.
-        norm_layer: Of the normalisation; it sees each frame of a sample as a sample.
+        norm_layer: Of the normalisation, by default batch normalisation; it sees each frame of a sample as a sample.
+        dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     References:
         E. O. Neftci, H. Mostafa, F. Zenke. Surrogate gradient learning in spiking neural networks. IEEE Signal
@@ -59,17 +61,19 @@ class SpikingClassifier(Classifier):
         depths: Sequence[int] = (1, 1),
         steps: int = 4,
         threshold: float = 0.5,
-        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        norm_layer: Callable[..., nn.Module] | None = None,
+        dims: int = 2,
     ) -> None:
+        norm_layer = checked_norm("spiking_classifier", norm_layer, dims)
         frames = checked_count("spiking_classifier", "steps", steps)
         threshold = checked_number("spiking_classifier", "threshold", threshold)
 
         def layer(before: int, after: int, stride: int = 1) -> nn.Sequential:
-            current = convolution(before, after, 3, norm_layer, None, stride)
+            current = convolution(before, after, 3, norm_layer, None, stride, dims)
             return nn.Sequential(*current, Neurons(after, frames, threshold))
 
         def stem(before: int, after: int) -> nn.Sequential:
-            current = convolution(before, after, 3, norm_layer, None)
+            current = convolution(before, after, 3, norm_layer, None, dims=dims)
             return nn.Sequential(*current, Shown(frames), Neurons(after, frames, threshold))
 
         super().__init__(
@@ -81,16 +85,17 @@ class SpikingClassifier(Classifier):
             stem=stem,
             transition=lambda before, after: layer(before, after, stride=2),
             block=lambda channels, _: layer(channels, channels),
+            dims=dims,
         )
         self.frames = frames
 
     def as_map(self, u: Tensor) -> Tensor:
-        """The spike rates (B, C, H, W) of spikes (B·T, C, H, W)."""
+        """The spike rates (B, C, *S) of spikes (B·T, C, *S)."""
         return u.unflatten(0, (-1, self.frames)).mean(1)
 
     def trajectory(self, image: Tensor) -> Trajectory:
         """The spike rates of the last layer over the frames so far, after each frame."""
-        u = self.stem(image)
+        u = self.entered(image)
         for stage in self.stages:
             u = stage(u)
         counts = self.last(u).unflatten(0, (-1, self.frames)).cumsum(1)
@@ -99,18 +104,18 @@ class SpikingClassifier(Classifier):
 
 
 class Shown(nn.Module):
-    """(B, C, H, W) for ``frames`` frames, the frames of a sample one after the other: (B·T, C, H, W)."""
+    """(B, C, *S) for ``frames`` frames, the frames of a sample one after the other: (B·T, C, *S)."""
 
     def __init__(self, frames: int) -> None:
         super().__init__()
         self.frames = frames
 
     def forward(self, u: Tensor) -> Tensor:
-        return u[:, None].expand(-1, self.frames, -1, -1, -1).flatten(0, 1)
+        return u[:, None].expand(-1, self.frames, *u.shape[1:]).flatten(0, 1)
 
 
 class Neurons(nn.Module):
-    """Spikes (B·T, C, H, W) that currents of that shape cause; a membrane that starts at rest halves in a frame."""
+    """Spikes (B·T, C, *S) that currents of that shape cause; a membrane that starts at rest halves in a frame."""
 
     def __init__(self, channels: int, frames: int, threshold: float) -> None:
         super().__init__()

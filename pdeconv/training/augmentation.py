@@ -82,17 +82,18 @@ def erased(images: Tensor, draws: Tensor, side: int) -> Tensor:
     """Zero in a square of each image around a random pixel, as far as it lies inside (DeVries & Taylor 2017, cutout).
 
     Args:
-        images: (B, C, H, W), normalised: 0 is the mean.
-        draws: (B, 2) numbers in [0, 1).
+        images: (B, C, *S), normalised: 0 is the mean.
+        draws: (B, number of spatial axes) numbers in [0, 1).
         side: of the square in pixels.
     """
-    height, width = images.shape[-2:]
-    hidden = []
-    for draw, size in zip(draws.unbind(1), (height, width), strict=True):
+    hidden = torch.ones((len(images), *(1,) * (images.dim() - 1)), dtype=torch.bool)
+    for axis, draw in enumerate(draws.unbind(1), start=2):
+        size = images.shape[axis]
         first = (draw * size).long() - side // 2
         place = torch.arange(size) - first[:, None]
-        hidden.append((place >= 0) & (place < side))
-    return images.masked_fill((hidden[0][:, :, None] & hidden[1][:, None, :])[:, None], 0.0)
+        within = (place >= 0) & (place < side)
+        hidden = hidden & within.reshape([-1 if i == 0 else size if i == axis else 1 for i in range(images.dim())])
+    return images.masked_fill(hidden, 0.0)
 
 
 def turned_places(side: int, symmetry: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,7 @@ class Classification(Task):
             return F.cross_entropy(model(inputs).float(), targets, label_smoothing=self.label_smoothing)
         partner, weight = mixing(len(inputs), self.mixup, seed, first)
         partner, weight = partner.to(inputs.device), weight.to(inputs.device)
-        shaped = weight.view(-1, 1, 1, 1).to(inputs.dtype)
+        shaped = weight.view(-1, *(1,) * (inputs.dim() - 1)).to(inputs.dtype)
         logits = model(torch.lerp(inputs[partner], inputs, shaped)).float()
         smoothing = self.label_smoothing
         own = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
@@ -87,6 +87,7 @@ class Classification(Task):
         self, model: nn.Module, data: Data, metrics: MetricCollection, folder: Path, device: torch.device | str
     ) -> list[Path]:
         from pdeconv.training.explored import explored
+        from pdeconv.training.pictures_by_dims import draw_evolution
         from pdeconv.viz import confusion_figure, evolution_figure
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,6 +97,9 @@ class Classification(Task):
             images, labels = data.test.batch(torch.tensor([0]), 0)
             trajectory = model.trajectory(images.to(device))  # pyright: ignore[reportCallIssue]
             name = self.classes[int(labels[0])]
+            if data.dims != 2:
+                title = f"Features in time, for a test sample of {name}"
+                return [*paths, draw_evolution(folder / "evolution.png", trajectory, title)]
             paths.append(folder / "evolution.png")
             figure = evolution_figure(
                 trajectory, picture=_visible(images[0]), title=f"Feature maps in time, for a test image of {name}"

@@ -37,6 +37,11 @@ class ModelConfig:
     """Gaussians of each influence function of a reaction–diffusion denoiser"""
     expansion: int | None = None
     """width within a block, in multiples of the network's"""
+    memory: Literal["store", "checkpoint", "reversible"] | None = None
+    """what backward needs of the steps is kept, computed again, or undone (docs/memory.md); but for store, batch
+    normalisation counts each batch twice"""
+    dims: int | None = None
+    """spatial axes of the data: 1 for signals, 2 for images (the default), 3 for volumes"""
     layers: int | None = None
     """layers of a frame that a forecaster carries, each by a velocity of its own"""
     patch: int | None = None
@@ -71,26 +76,32 @@ class DataConfig:
         "moving_digits",
         "moving_mnist",
         "frames",
+        "arrays",
+        "solids",
+        "trace",
     ]
-    """photographs, digits and moving_digits need no download; image_folder: your own classes; images: your own
-    pictures; frames: your own sequences"""
+    """photographs, digits, moving_digits, solids (volumes) and trace (signals) need no download; image_folder: your own
+    classes; images: your own pictures; frames: your own sequences; arrays: your own signals, images or volumes in NumPy
+    files"""
     root: str | None = None
     """folder of a torchvision set; for image_folder the folder that holds train/ and test/ (or val/); for frames the
-    folder of sequences whose beginnings are for training and whose ends are for the test"""
+    folder of sequences whose beginnings are for training and whose ends are for the test; for arrays an .npz, or a
+    folder of .npy files, of train_images, train_labels, test_images, test_labels (or val_…)"""
     train: str | None = None
     """images and frames: folder of the training pictures, searched recursively"""
     test: str | None = None
-    """images and frames: folder of the test pictures, searched recursively"""
+    """images and frames: folder of the test pictures, searched recursively; arrays: the part to test on, test or val"""
     color: Literal["gray", "rgb"] = "gray"
     """photographs, images and frames: channels of the pictures"""
     download: bool = False
     """fetch a torchvision set that is not under root"""
     image_size: int | None = None
-    """image_folder: side in pixels to which pictures are resized and cropped; moving digits: side of the square"""
+    """image_folder: side in pixels to which pictures are resized and cropped; moving digits: side of the square;
+    solids: cells along each axis"""
     patch_size: int = 64
-    """photographs, images and frames: side in pixels of a training patch"""
+    """photographs, images, frames, arrays, solids and trace: side in pixels of a training patch"""
     patches_per_epoch: int = 4096
-    """photographs and images: training patches in one epoch"""
+    """of those but frames: training patches in one epoch"""
     augment: bool = True
     """random crops, flips and turns of the training samples, as fits the set"""
     erase: float = 0.0
@@ -117,6 +128,17 @@ class DataConfig:
     """a set that decodes to less than this many GiB is held in memory"""
     workers: int = 0
     """processes that read images from disk; 0 reads in the training process"""
+    channel_axis: int | None = None
+    """arrays: the axis of the channels, 1 for (N, C, …) or -1 for (N, …, C); left out: there is none"""
+    offset: list[float] | None = None
+    """arrays, solids, trace: what is subtracted, a number a channel (one for denoising); left out: the mean of the
+    training samples, for denoising their least value"""
+    scale: list[float] | None = None
+    """arrays, solids, trace: what is divided by then; left out: their standard deviation, for denoising their range"""
+    shift: float = 0.0
+    """arrays, solids, trace: largest shift of a training sample along each axis, as a share of its side"""
+    flips: list[int] = field(default_factory=list)
+    """arrays, solids, trace: spatial axes along which half of the training samples are flipped, such as [0, 1, 2]"""
 
     def __post_init__(self) -> None:
         _require("data.patch_size", self.patch_size, self.patch_size >= 1, "1 or more")
@@ -131,6 +153,7 @@ class DataConfig:
         _require("data.subset_seed", self.subset_seed, 0 <= self.subset_seed < 2**32, "a whole number below 2**32")
         _require("data.memory_gib", self.memory_gib, self.memory_gib >= 0, "0 or more")
         _require("data.workers", self.workers, self.workers >= 0, "0 or more")
+        _require("data.shift", self.shift, 0 <= self.shift < 1, "a share of the side, 0 to below 1")
 
 
 @dataclass

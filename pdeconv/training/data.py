@@ -12,6 +12,8 @@ from pdeconv.image_square import Statistics, prepared_image
 from pdeconv.training.config import DataConfig
 
 PICTURE_SETS = ("photographs", "images")
+ARRAYS_IN_PYTHON = "docs/volumes_and_signals.md"
+ARRAY_SETS = ("arrays", "solids", "trace")
 SEQUENCE_SETS = ("moving_digits", "moving_mnist", "frames")
 TORCHVISION_SETS = ("cifar10", "cifar100", "mnist", "fashion_mnist", "svhn", "stl10")
 
@@ -57,12 +59,16 @@ class Data:
         test: the test source.
         channels: of the images.
         classes: names of the classes, or None for pictures.
+        dims: spatial axes: 1 for signals, 2 for images, 3 for volumes.
+        statistics: offset and scale by which values were normalised, where the training samples say them.
     """
 
     load_train: Callable[[], Source]
     test: Source
     channels: int
     classes: tuple[str, ...] | None
+    dims: int = 2
+    statistics: Statistics | None = None
 
     @cached_property
     def train(self) -> Source:
@@ -86,6 +92,10 @@ def load_data(config: DataConfig, task: str, seed: int) -> Data:
     given = [key for key, value in (("erase", config.erase), ("train_images", config.train_images)) if value]
     if task != "classification" and given:
         raise PDEConvError(f"data.{given[0]} is for classification, the task is {task}; leave it out")
+    if config.name in ARRAY_SETS:
+        from pdeconv.training.array_sets import load_array_set
+
+        return load_array_set(config, task)
     if config.name == "moving_digits":
         from pdeconv.training.moving_digits import load_moving_digits
 
@@ -122,7 +132,9 @@ def load_data(config: DataConfig, task: str, seed: int) -> Data:
 def _fitting(task: str) -> tuple[str, ...]:
     """The names of the data for a task."""
     if task == "classification":
-        return ("digits", "image_folder", *TORCHVISION_SETS)
+        return ("digits", "image_folder", *TORCHVISION_SETS, *ARRAY_SETS)
+    if task == "denoising":
+        return (*PICTURE_SETS, *ARRAY_SETS)
     return SEQUENCE_SETS if task == "forecast" else PICTURE_SETS
 
 
@@ -155,4 +167,6 @@ def classifier_format(config: DataConfig) -> tuple[int, Statistics, bool]:
         from pdeconv.training.torchvision_sets import SETS
 
         return SETS[config.name].size, SETS[config.name].statistics, False
+    if config.name in ARRAY_SETS:
+        raise PDEConvError(f"the data {config.name} is not of pictures; give arrays to the network: {ARRAYS_IN_PYTHON}")
     raise PDEConvError(f"the data {config.name} has no classes")

@@ -121,7 +121,8 @@ class Denoising(Task):
         self, model: nn.Module, data: Data, metrics: MetricCollection, folder: Path, device: torch.device | str
     ) -> list[Path]:
         from pdeconv.training.explored import explored
-        from pdeconv.viz import BeforeAfter, before_after_figure, evolution_figure
+        from pdeconv.training.pictures_by_dims import before_and_after, draw_evolution
+        from pdeconv.viz import BeforeAfter, evolution_figure
         from pdeconv.viz.comparison import busiest_square
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,8 +132,14 @@ class Denoising(Task):
             labels = f"noisy, {before:.2f} dB", f"denoised, {after:.2f} dB"
             images.append(BeforeAfter(name, clean, noisy, denoised, *labels))
         paths = [folder / "before_after.png"]
-        before_after_figure(images, title=self.described(self._shown)).savefig(paths[0])
-        if hasattr(model, "trajectory"):
+        before_and_after(images, self.described(self._shown)).savefig(paths[0])
+        if data.dims != 2 and hasattr(model, "trajectory"):
+            trajectory = model.trajectory(images[0].noisy[None].to(device), self._shown / EIGHT_BIT)  # pyright: ignore
+            title = f"{images[0].name.capitalize()}, from noisy to denoised"
+            paths.append(
+                draw_evolution(folder / "evolution.png", trajectory, title, as_picture=data.channels in (1, 3))
+            )
+        elif hasattr(model, "trajectory"):
             top, left, side = busiest_square(images[0].clean, 128)
             part = images[0].noisy[:, top : top + side, left : left + side]
             clean, _ = data.test.batch(torch.tensor([0]), 0)
@@ -177,7 +184,7 @@ class Denoising(Task):
             noisy, told = self.noisy_test(clean, self._shown, index)
             told = told.to(device) if isinstance(told, Tensor) else told
             denoised = model(noisy.to(device), told).float().cpu()
-            name = data.test.names[index] if data.test.names else f"image {index + 1}"
+            name = data.test.names[index] if data.test.names else f"sample {index + 1}"
             yield name, clean[0], noisy[0], denoised[0]
 
 

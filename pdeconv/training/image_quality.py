@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+ROWS = 11  # of the window
 SMALLEST_SIDE = 6  # the window reaches 5 pixels beyond the edge
 
 
@@ -11,7 +12,9 @@ def peak_signal_to_noise(estimate: Tensor, clean: Tensor) -> Tensor:
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     estimate = estimate.float().clamp(0, 1)
-    return peak_signal_noise_ratio(estimate, clean.float(), data_range=1.0, reduction="none", dim=(1, 2, 3))
+    return peak_signal_noise_ratio(
+        estimate, clean.float(), data_range=1.0, reduction="none", dim=tuple(range(1, clean.dim()))
+    )
 
 
 def quality(estimate: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,11 +22,11 @@ def quality(estimate: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
 
     The estimate is clipped to [0, 1] first, as a picture on a screen or in a file is, and as published tables do; this
     is done for every method alike. SSIM uses the usual Gaussian window of 11 × 11 pixels, σ = 1.5; it is not a number
-    for an image too small for that window's reflection.
+    for an image too small for that window's reflection. Of volumes the window has three axes, of signals one.
 
     Args:
-        estimate: (B, C, H, W).
-        clean: (B, C, H, W) with values in [0, 1].
+        estimate: (B, C, *S).
+        clean: (B, C, *S) with values in [0, 1].
 
     Returns:
         (B,) and (B,).
@@ -31,8 +34,10 @@ def quality(estimate: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     psnr = peak_signal_to_noise(estimate, clean)
-    if min(clean.shape[-2:]) < SMALLEST_SIDE:
+    if min(clean.shape[2:]) < SMALLEST_SIDE:
         return psnr, torch.full_like(psnr, float("nan"))
+    if clean.dim() == 3:  # an image whose rows are all the signal: the window adds them up to one
+        estimate, clean = (signal[:, :, None].expand(-1, -1, ROWS, -1) for signal in (estimate, clean))
     estimate = estimate.float().clamp(0, 1)
     ssim = structural_similarity_index_measure(estimate, clean.float(), data_range=1.0, reduction="none")
     return psnr, torch.as_tensor(ssim).reshape(-1)

@@ -60,7 +60,7 @@ class LabelledImages:
     """A `Source` of images and labels.
 
     Args:
-        pixels: (N, C, H, W) held in memory, or a function that decodes the images at some indices to (B, C, H, W).
+        pixels: (N, C, *S) held in memory, or a function that decodes the images at some indices to (B, C, *S).
         labels: (N,) class numbers.
         largest: the pixel value that becomes 1 before normalisation.
         statistics: mean and standard deviation of each channel, of values in [0, 1].
@@ -94,7 +94,7 @@ class LabelledImages:
         side = round(self.erase * images.shape[-1])
         if side:
             own = derived_seeds(seed, torch.tensor([ERASURE]))[0]  # apart from the draws of ``change``
-            images = erased(images, uniform(own, indices, 2), side)
+            images = erased(images, uniform(own, indices, images.dim() - 2), side)
         return images, self.labels[indices]
 
     def iterate(self, batches: Iterable[tuple[Tensor, int]]) -> Iterator[tuple[Tensor, Tensor]]:

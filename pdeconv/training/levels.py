@@ -147,12 +147,12 @@ class Resized:
         return (self._resized(*pair) for pair in self.source.iterate(batches))
 
     def _resized(self, inputs: Tensor, targets: Any) -> tuple[Tensor, Any]:
-        image = isinstance(targets, Tensor) and targets.ndim == 4
+        image = isinstance(targets, Tensor) and targets.ndim == inputs.ndim
         small = shrunk(inputs, self.scale)
         return small, small if targets is inputs else shrunk(targets, self.scale) if image else targets
 
 
 def shrunk(images: Tensor, scale: float) -> Tensor:
-    """(B, C, H, W) → (B, C, ⌊scale·H⌉, ⌊scale·W⌉), by means over areas."""
-    size = [max(1, round(scale * side)) for side in images.shape[-2:]]
-    return images if size == list(images.shape[-2:]) else F.interpolate(images, size=size, mode="area")
+    """(B, C, *S) → (B, C, *⌊scale·S⌉), by means over areas."""
+    size = [max(1, round(scale * side)) for side in images.shape[2:]]
+    return images if size == list(images.shape[2:]) else F.interpolate(images, size=size, mode="area")

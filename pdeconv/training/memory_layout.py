@@ -43,6 +43,8 @@ def with_layout(
     """
     if config.channels_last != "auto":
         return config, []
+    if config.model.dims not in (None, 2):
+        return replace(config, channels_last=False), []  # a layout of images alone
     decided: list[tuple[bool, str] | None] = [None]
     if accelerator.is_main_process:
         inputs, targets = source.batch(*batches.at_step(0))

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import Checkpoint, find_checkpoint
 from pdeconv.training.command_line import nearest
-from pdeconv.training.config import ModelConfig, restored_config
+from pdeconv.training.config import ModelConfig, TrainConfig, restored_config
+from pdeconv.training.data import Data
 from pdeconv.training.model_source import run_model_source
 
 
@@ -112,6 +113,36 @@ def _part(key: str) -> str:
     first, _, rest = key.partition(".")
     second = rest.partition(".")[0]
     return f"{first}.{second}" if second.isdecimal() else first
+
+
+def require_dims(config: TrainConfig, data: Data) -> None:
+    """Refuse a model for another number of axes than the data has, and what is for images alone.
+
+    Raises:
+        PDEConvError: with what to set.
+    """
+    from pdeconv.layers_by_dims import SAMPLES
+    from pdeconv.models import model_options
+
+    if config.model.source is not None and "dims" not in model_options(config.model.name):
+        return  # a user's own model is for what it is for
+    dims = 2 if config.model.dims is None else config.model.dims
+    if dims != data.dims:
+        raise PDEConvError(
+            f"model.dims: expected {data.dims}, as the data {config.data.name} is of {SAMPLES[data.dims]}, got a model "
+            f"for {SAMPLES[dims]}; set model.dims to {data.dims}, or, if an axis of the data is that of the channels, "
+            "set data.channel_axis"
+        )
+    if dims == 2:
+        return
+    given = {
+        "channels_last": config.channels_last is True,
+        "denoising.compare": config.task == "denoising" and config.denoising.compare,
+        "denoising.noise": config.task == "denoising" and config.denoising.noise != "gaussian",
+    }
+    for key, wrong in given.items():
+        if wrong:
+            raise PDEConvError(f"{key}: what it asks for is for images alone, and model.dims is {dims}; leave it out")
 
 
 def require_argument(name: str, argument: str, task: str) -> None:

@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 from pdeconv.errors import PDEConvError
 from pdeconv.training.config import TrainConfig
 from pdeconv.training.data import Data
-from pdeconv.training.network import require_argument
+from pdeconv.training.network import require_argument, require_dims
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,6 +71,7 @@ class Task(ABC):
 
 def create_task(config: TrainConfig, data: Data) -> Task:
     """The task that a configuration names."""
+    require_dims(config, data)
     if config.task == "classification":
         from pdeconv.training.classification import Classification
 

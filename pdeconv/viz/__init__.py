@@ -16,6 +16,7 @@ from pdeconv.viz.forecast import forecast_figure
 from pdeconv.viz.functionals import functionals_figure
 from pdeconv.viz.laws import influence_figure, reaction_figure
 from pdeconv.viz.sharpness import sharpness_figure
+from pdeconv.viz.signals import signal_evolution_figure, signals_figure
 from pdeconv.viz.structure import courant_figure, decomposition_figure, kernel_figure
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "kernel_figure",
     "reaction_figure",
     "sharpness_figure",
+    "signal_evolution_figure",
+    "signals_figure",
     "tensor_figure",
     "velocity_figure",
     "write_explorer",

@@ -16,7 +16,7 @@ FEATURES = "cividis"  # one scale for colour-blind and other readers; unlike gra
 
 
 class HasTimesAndStates(Protocol):
-    """What ``Evolve.trajectory`` returns: times (T,) and T states (B, C, H, W), whose sizes may differ."""
+    """What ``Evolve.trajectory`` returns: times (T,) and T states (B, C, *S), whose sizes may differ."""
 
     @property
     def times(self) -> Tensor: ...
@@ -38,25 +38,31 @@ def evolution_figure(
     """The states of one sample side by side in time: a column for each time, a row for each channel.
 
     The channels that vary most are chosen. Each channel keeps one scale of colour as long as the state keeps its shape,
-    so what fades or grows in the picture does so in the network.
+    so what fades or grows in the picture does so in the network. Of volumes the middle slice is shown, across their
+    first axis; signals are drawn by :func:`signal_evolution_figure`.
 
     Args:
         trajectory: times and states.
         example: which sample of the batch.
         channels: how many channels to show at most.
         columns: how many times to show at most; the first and the last are always among them.
-        picture: what the network was given, (C, H, W) with values in [0, 1], shown in front; None for nothing.
+        picture: what the network was given, (C, H, W) or (C, D, H, W) with values in [0, 1], shown in front; None for
+            nothing.
         as_picture: show each state as one picture with values in [0, 1], gray or RGB, instead of channel by channel.
         title: over all.
     """
     count = len(trajectory.states)
     if count == 0 or len(trajectory.times) != count:
         raise PDEConvError(f"expected as many times as states, at least one; got {len(trajectory.times)} and {count}")
-    if trajectory.states[0].ndim != 4:
-        raise PDEConvError(f"expected states of shape (B, C, H, W), got {tuple(trajectory.states[0].shape)}")
-    shown = _evenly(count, columns)
+    if trajectory.states[0].ndim not in (4, 5):
+        raise PDEConvError(
+            f"expected states of shape (B, C, H, W) or (B, C, D, H, W), got {tuple(trajectory.states[0].shape)}; "
+            "signals are drawn by signal_evolution_figure"
+        )
+    shown = evenly(count, columns)
     times = [float(trajectory.times[place]) for place in shown]
-    states = [trajectory.states[place][example].detach().float().cpu() for place in shown]
+    states = [middle_slice(trajectory.states[place][example].detach().float().cpu()) for place in shown]
+    picture = None if picture is None else middle_slice(picture)
     rows = [("", [as_pixels(state) for state in states])] if as_picture else _channel_rows(states, channels)
 
     front = 0 if picture is None else 1
@@ -82,7 +88,12 @@ def evolution_figure(
     return figure
 
 
-def _evenly(count: int, most: int) -> list[int]:
+def middle_slice(state: Tensor) -> Tensor:
+    """(C, H, W) of a volume (C, D, H, W), across its first axis; an image as it is."""
+    return state[:, state.shape[1] // 2] if state.ndim == 4 else state
+
+
+def evenly(count: int, most: int) -> list[int]:
     """At most so many of the places 0 … count − 1, evenly spaced where possible, the first and last among them."""
     stride = -(-(count - 1) // max(1, most - 1)) if count > 1 else 1
     fitting = [s for s in range(stride, 2 * stride) if (count - 1) % s == 0]

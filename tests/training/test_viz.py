@@ -12,7 +12,7 @@ from torch import Tensor
 from pdeconv.errors import PDEConvError
 from pdeconv.viz import BeforeAfter, before_after_figure, confusion_figure, curves_figure, evolution_figure
 from pdeconv.viz.comparison import busiest_square
-from pdeconv.viz.evolution import _evenly
+from pdeconv.viz.evolution import evenly
 
 
 @dataclass
@@ -66,7 +66,7 @@ def test_evolution_explains_what_it_cannot_show() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9, 10, 17, 33])
 def test_chosen_times_hold_the_first_and_the_last(count: int) -> None:
-    chosen = _evenly(count, 9)
+    chosen = evenly(count, 9)
     assert chosen[0] == 0 and chosen[-1] == count - 1 and len(chosen) <= 9
 
 
