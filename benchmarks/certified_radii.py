@@ -18,8 +18,8 @@ from torch import nn
 from pdeconv import create_model, limit_lipschitz
 from pdeconv.analysis import attack_within, certified_radii
 from pdeconv.analysis.certificate import features_bound
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import load_data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.labelled_images import LabelledImages
 
 

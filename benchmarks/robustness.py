@@ -34,8 +34,8 @@ from pdeconv.classify_files import trained_classifier
 from pdeconv.classifying import ImageClassifier, pretrained_classifier
 from pdeconv.image_square import in_color, normalised
 from pdeconv.models import list_models
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import load_data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.labelled_images import LabelledImages
 
 BATCH = 250

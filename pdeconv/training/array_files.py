@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pdeconv.errors import PDEConvError
 from pdeconv.layers_by_dims import SAMPLES
-from pdeconv.training.config import DataConfig
+from pdeconv.training.data_config import DataConfig
 
 NAMES = "train_images and test_images (or val_images), and for classification train_labels and test_labels"
 FEW = 4  # an axis of at most so many entries may well be one of colours

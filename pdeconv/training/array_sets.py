@@ -27,8 +27,8 @@ from pdeconv.training.array_files import (
 )
 from pdeconv.training.axis_changes import ShiftAndFlipAxes
 from pdeconv.training.clean_arrays import CleanArrays
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.labelled_images import LabelledImages, chosen_places
 from pdeconv.training.solids import NOISE, SIDE, SOLIDS, TEST, TRAIN, solids
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pdeconv.errors import PDEConvError
 from pdeconv.image_square import Statistics, prepared_image
-from pdeconv.training.config import DataConfig
+from pdeconv.training.data_config import DataConfig
 
 PICTURE_SETS = ("photographs", "images")
 ARRAYS_IN_PYTHON = "docs/volumes_and_signals.md"

@@ -5,8 +5,8 @@ from importlib.resources import as_file, files
 import torch
 
 from pdeconv.image_square import Statistics
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.image_files import channels_of, read_image
 from pdeconv.training.labelled_images import Jitter, LabelledImages, chosen_places
 from pdeconv.training.photographs import Patches, WholeImages

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from pdeconv.training.checkpoint import digest
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Data, Source
+from pdeconv.training.data_config import DataConfig
 
 SAMPLES = 8
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pdeconv.errors import PDEConvError
 from pdeconv.training.augmentation import turned_places
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.image_files import channels_of, image_size, list_images, read_image
 from pdeconv.training.labelled_images import read_ahead
 from pdeconv.training.randomness import uniform

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pdeconv.errors import PDEConvError
 from pdeconv.image_square import MARGIN, Statistics, resized_square
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.image_files import list_images, read_image
 from pdeconv.training.labelled_images import (
     CenterCrop,

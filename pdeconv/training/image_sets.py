@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from pdeconv.errors import PDEConvError
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.image_files import channels_of, image_size, list_images, read_image
 from pdeconv.training.photographs import Patches, WholeImages
 

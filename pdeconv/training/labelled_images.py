@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 from pdeconv.errors import PDEConvError
 from pdeconv.image_square import Statistics, middle, normalised
 from pdeconv.training.augmentation import erased, jittered, shifted_and_flipped, zoomed_and_flipped
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Source
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.randomness import derived_seeds, uniform
 
 ERASURE = 1  # stream of random numbers

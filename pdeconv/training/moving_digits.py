@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pdeconv.errors import PDEConvError
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.randomness import uniform
 
 DIGITS, DRAWS = 2, 4  # in a sequence, and random numbers for each

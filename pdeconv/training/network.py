@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import Checkpoint, find_checkpoint
 from pdeconv.training.command_line import nearest
-from pdeconv.training.config import ModelConfig, TrainConfig, restored_config
+from pdeconv.training.config import TrainConfig, restored_config
 from pdeconv.training.data import Data
+from pdeconv.training.model_config import ModelConfig
 from pdeconv.training.model_source import run_model_source
 
 

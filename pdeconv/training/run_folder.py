@@ -9,8 +9,10 @@ import yaml
 
 from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, step_folder, steps_present
-from pdeconv.training.config import DataConfig, ModelConfig, TrainConfig
+from pdeconv.training.config import TrainConfig
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.durable import replace_text
+from pdeconv.training.model_config import ModelConfig
 
 CONFIG_BEING_WRITTEN = ".config.yaml.writing"
 FREE_ON_RESUME = {

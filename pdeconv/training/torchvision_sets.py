@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pdeconv.errors import PDEConvError
 from pdeconv.image_square import Statistics
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.labelled_images import LabelledImages, ShiftAndFlip, chosen_places
 
 

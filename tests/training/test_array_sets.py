@@ -19,8 +19,8 @@ from pdeconv.training.augmentation import erased
 from pdeconv.training.axis_changes import ShiftAndFlipAxes
 from pdeconv.training.clean_arrays import CleanArrays
 from pdeconv.training.command_line import run_program
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import load_data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.image_quality import quality
 from pdeconv.training.levels import Resized, shrunk
 from pdeconv.training.solids import SOLIDS, solids

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from pdeconv.training.baselines import classical_filters
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import load_data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.image_quality import quality
 from pdeconv.training.noise import noisy_test_image
 

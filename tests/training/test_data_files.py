@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from pdeconv.errors import PDEConvError
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import classifier_input, load_data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.image_files import list_images, read_image, write_image
 
 

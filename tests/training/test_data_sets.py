@@ -10,8 +10,8 @@ import torch
 
 from pdeconv.errors import PDEConvError
 from pdeconv.training.augmentation import jittered, mirrored, shifted_and_flipped, turned_places, zoomed_and_flipped
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import Data, Source, load_data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.embedded import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS
 from pdeconv.training.photographs import Patches
 from pdeconv.training.randomness import derived_seeds, uniform

@@ -18,8 +18,9 @@ from pdeconv import Fixed
 from pdeconv.errors import PDEConvError
 from pdeconv.models import registry
 from pdeconv.training.command_line import run_program
-from pdeconv.training.config import ModelConfig, parse_config, restored_config
+from pdeconv.training.config import parse_config, restored_config
 from pdeconv.training.image_files import write_image
+from pdeconv.training.model_config import ModelConfig
 from pdeconv.training.model_source import run_model_source
 from pdeconv.training.network import build_network, trained_network
 from pdeconv.training.run_folder import as_plain

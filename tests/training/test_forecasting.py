@@ -11,8 +11,9 @@ from torch import Tensor, nn
 import evaluate
 import train
 from pdeconv.errors import PDEConvError
-from pdeconv.training.config import DataConfig, parse_config, restored_config
+from pdeconv.training.config import parse_config, restored_config
 from pdeconv.training.data import load_data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.forecasting import Forecasting, lead_errors
 from pdeconv.training.frame_sequences import list_sequences, shrunk
 from pdeconv.training.image_files import read_image, write_image

@@ -29,9 +29,11 @@ from pdeconv import (
     refine_time,
 )
 from pdeconv.refine import Coarsening
-from pdeconv.training.config import DataConfig, LevelsConfig, ModelConfig, TrainConfig
+from pdeconv.training.config import LevelsConfig, TrainConfig
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.levels import Levels, Resized, shrunk
 from pdeconv.training.metrics_log import read_metrics
+from pdeconv.training.model_config import ModelConfig
 
 LEVELS = ("--levels.share", "[0.4, 0.6]", "--levels.image_scale", "[0.5, 1]")
 TIMED = ("--model.name", "toy_evolving", "--levels.time_scale", "[0.5, 1]", *LEVELS)

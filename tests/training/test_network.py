@@ -6,7 +6,7 @@ from toy_run import run_toy
 
 from pdeconv import PDEConvError, create_model
 from pdeconv.training.checkpoint import read_checkpoint
-from pdeconv.training.config import ModelConfig
+from pdeconv.training.model_config import ModelConfig
 from pdeconv.training.network import begin_with, build_network
 
 

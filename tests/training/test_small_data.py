@@ -9,8 +9,8 @@ from PIL import Image
 
 from pdeconv.errors import PDEConvError
 from pdeconv.training.augmentation import erased
-from pdeconv.training.config import DataConfig
 from pdeconv.training.data import load_data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.labelled_images import chosen_places
 from pdeconv.training.randomness import uniform
 

@@ -13,13 +13,16 @@ from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError
 from pdeconv.training.classification import Classification, mixing
-from pdeconv.training.config import ClassificationConfig, DataConfig, DenoisingConfig, ModelConfig, TrainConfig
+from pdeconv.training.config import TrainConfig
 from pdeconv.training.data import Data
+from pdeconv.training.data_config import DataConfig
 from pdeconv.training.denoising import Denoising
 from pdeconv.training.image_quality import quality
 from pdeconv.training.labelled_images import LabelledImages
+from pdeconv.training.model_config import ModelConfig
 from pdeconv.training.noise import noisy_test_image, training_noise
 from pdeconv.training.photographs import Patches, WholeImages
+from pdeconv.training.task_config import ClassificationConfig, DenoisingConfig
 from pdeconv.training.tasks import create_task
 
 

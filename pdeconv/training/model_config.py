@@ -1,0 +1,51 @@
+"""Which network a run trains."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+
+@dataclass
+class ModelConfig:
+    """The network. An option that is left out keeps the default of the model; one that it lacks is an error."""
+
+    name: str
+    """name of a registered model; pdeconv.list_models() lists them"""
+    source: str | None = None
+    """your own Python file, or module, that registers the model: @pdeconv.register_model(name)"""
+    channels: int | None = None
+    """width of the network"""
+    depth: int | None = None
+    """number of blocks"""
+    widths: list[int] | None = None
+    """channels of each stage of a classifier, such as [32, 64]"""
+    depths: list[int] | None = None
+    """blocks of each stage of a classifier, such as [1, 2]"""
+    stem_width: int | None = None
+    """channels before the first stage of a classifier"""
+    steps: int | None = None
+    """time steps of each evolution"""
+    kernel_size: int | None = None
+    """side of the learned kernels in pixels"""
+    centres: int | None = None
+    """Gaussians of each influence function of a reaction–diffusion denoiser"""
+    expansion: int | None = None
+    """width within a block, in multiples of the network's"""
+    memory: Literal["store", "checkpoint", "reversible"] | None = None
+    """what backward needs of the steps is kept, computed again, or undone (docs/memory.md); but for store, batch
+    normalisation counts each batch twice"""
+    dims: int | None = None
+    """spatial axes of the data: 1 for signals, 2 for images (the default), 3 for volumes"""
+    layers: int | None = None
+    """layers of a frame that a forecaster carries, each by a velocity of its own"""
+    patch: int | None = None
+    """side in pixels of the patches into which a forecaster divides a frame"""
+    speed: float | None = None
+    """largest velocity of a forecaster in pixels a frame, along each axis"""
+    reaction: bool | None = None
+    """whether the equation of a forecaster has a reaction beside advection"""
+
+    def options(self) -> dict[str, Any]:
+        """The options that were given."""
+        given = {option.name: getattr(self, option.name) for option in fields(self)}
+        given = {name: value for name, value in given.items() if name not in ("name", "source")}
+        return {name: value for name, value in given.items() if value is not None}
