@@ -2,8 +2,8 @@
 
 python benchmarks/radar.py --root FOLDER_OF_COMPOSITES --run FOLDER [--seeds 3] [--picture FILE]
 
-The forecaster is trained by configs/forecast/radar.yaml on the first 60 % of the sequence; the test is what follows. So
-is one without reaction, which carries the last frame along and adds nothing.
+The forecaster is trained by configs/forecast/radar.yaml, with reaction and without, on the first 60 % of the sequence;
+the test is what follows.
 The classical nowcast is that of pysteps: dense Lucas–Kanade optical flow of the same frames, and semi-Lagrangian
 extrapolation of the last one (pip install pysteps opencv-python-headless). Where it carries in what lies beyond the
 edge, the last frame stays. For each lead time the mean absolute error in dBZ over the cells with data, of which less
@@ -21,14 +21,16 @@ import torch
 from torch import Tensor
 from training_runs import train
 
-from pdeconv.errors import PDEConvError
 from pdeconv.training.config import parse_config
 from pdeconv.training.data import load_data
 from pdeconv.training.network import trained_network
 
 CONFIG = "configs/forecast/radar.yaml"
 RATES = (0.1, 0.5, 1.0)  # mm/h
-FORECASTERS: dict[str, dict[str, object]] = {"learned advection": {"model.reaction": "false"}, "and reaction": {}}
+FORECASTERS: dict[str, dict[str, object]] = {
+    "learned advection": {"model.reaction": "false"},
+    "and reaction": {"model.reaction": "true"},
+}
 MINUTES, SHOWN = 5, (1, 3, 6, 9, 12)
 
 Nowcast = Callable[[Tensor, int], Tensor]  # (T, H, W) in dBZ, NaN where there is no data -> (horizon, H, W)
@@ -42,6 +44,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="in place of those of the configuration")
     parser.add_argument("--picture", help="file of a picture of all nowcasts")
     given = parser.parse_args()
+    if given.picture and not Path(given.picture).parent.is_dir():
+        parser.error(f"--picture: there is no folder {Path(given.picture).parent}")
     keys: dict[str, object] = {"data.root": given.root}
     if given.epochs is not None:
         keys["epochs"] = given.epochs
@@ -119,23 +123,24 @@ def network_nowcast(network: torch.nn.Module) -> Nowcast:
 
 
 def draw(file: str, window: tuple[Tensor, Tensor], nowcasts: dict[str, Nowcast]) -> None:
-    """The truth above each nowcast, at some lead times."""
+    """The busiest part of the truth beside each nowcast, at some lead times."""
     from matplotlib.figure import Figure
+
+    from pdeconv.viz.comparison import busiest_square
 
     inputs, targets = window
     leads = (1, 6, 12)
     rows = {"radar": reflectivity(targets[0, :, 0])}
     rows |= {name: nowcast(reflectivity(inputs[0, :, 0]), targets.shape[1]) for name, nowcast in nowcasts.items()}
-    figure = Figure(figsize=(3.2 * len(rows), 4.4 * len(leads)), layout="constrained")
+    top, left, side = busiest_square(targets[0, leads[1] - 1].nan_to_num(0.0), 160)
+    figure = Figure(figsize=(2.4 * len(rows), 2.6 * len(leads)), layout="constrained")
     for row, lead in zip(figure.subplots(len(leads), len(rows)), leads, strict=True):
         for axes, (name, frames) in zip(row, rows.items(), strict=True):
             shown = torch.where(targets[0, lead - 1, 0].isfinite(), frames[lead - 1], math.nan)
-            axes.imshow(shown, vmin=0, vmax=35, cmap="viridis")
+            axes.imshow(shown[top : top + side, left : left + side], vmin=0, vmax=35, cmap="viridis")
             axes.set_title(f"{name}, +{MINUTES * lead} min", fontsize=9)
             axes.set_axis_off()
-    if not Path(file).parent.is_dir():
-        raise PDEConvError(f"--picture: there is no folder {Path(file).parent}")
-    figure.savefig(file, dpi=80)
+    figure.savefig(file, dpi=100)
 
 
 if __name__ == "__main__":

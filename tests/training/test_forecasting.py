@@ -135,7 +135,7 @@ def test_packed_radar_composites(tmp_path):
     ("options", "message"),
     [
         ({}, "give --data.train FOLDER and --data.test FOLDER, or --data.root FOLDER"),
-        ({"root": "."}, "sequences of 6 \\+ 3 frames to test on, the longest has 3"),
+        ({"root": "."}, "sequences of 6 \\+ 3 frames to test on, the longest has 8"),
         ({"root": ".", "train": "s1"}, "give --data.train FOLDER and"),
         ({"train": "s1", "test": "s2", "frames": 2, "patch_size": 11}, "data.patch_size: expected at most 10, as"),
         ({"test": "s1", "frames": 2}, "needs --data.train FOLDER to train on"),
