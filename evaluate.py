@@ -62,7 +62,7 @@ class EvaluateConfig:
     test: str | None = None
     """folder of other test pictures for denoising, or the part of arrays, test or val (data.test)"""
     batch_size: int = 128
-    """test images in one batch, where they are of one size"""
+    """test samples in one batch, where they are of one size"""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -129,7 +129,7 @@ def measure(
     task = create_task(config, data)
     metrics, summary = evaluate(task, network, data.test, accelerator, settings.batch_size)
     rows = [(name, f"{value:.4f}") for name, value in summary.items()]
-    display.show(table(f"{config.model.name} on {len(data.test)} test images of {where.name}", rows))
+    display.show(table(f"{config.model.name} on {len(data.test)} test samples of {where.name}", rows))
     pictures = task.pictures(network, data, metrics, Path(settings.output), accelerator.device)
     report = task.report(network, data, accelerator.device)
     if report is not None:

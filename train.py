@@ -128,7 +128,7 @@ def train(config: TrainConfig) -> int:
     display.say(
         *(f"warning: {warning}" for warning in warnings),
         f"{config.model.name}, {sum(weight.numel() for weight in network.parameters()):,} parameters",
-        f"{config.data.name}, {len(data.train)} samples an epoch, {len(data.test)} test images",
+        f"{config.data.name}, {len(data.train)} samples an epoch, {len(data.test)} test samples",
         f"{config.epochs} epochs of {batches.per_epoch} steps on {processes} x {device.type}, into {folder}",
         *notes,
         *([] if checkpoint is None else [f"resumed at step {position.step} of {total}"]),

@@ -88,7 +88,7 @@ def test_from_pictures_to_onnxruntime(pictures, capsys, monkeypatch):
     assert train.main(arguments("--run", "runs/pictures", "--epochs", "1")) == 0
     assert yaml.safe_load(Path("runs/pictures/config.yaml").read_text())["model"]["source"] == "my_model.py"
     assert evaluate.main(["runs/pictures", "--output", "out"]) == 0
-    assert "resnet18_pde on 4 test images" in capsys.readouterr().out
+    assert "resnet18_pde on 4 test samples" in capsys.readouterr().out
     export, run = (block.replace("224", "32") for block in BLOCKS[-2:])
     names: dict = {}
     exec(export, names)

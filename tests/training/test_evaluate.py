@@ -67,7 +67,7 @@ def test_the_test_set_is_measured(run, toy, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(evaluate, "load_data", toy_data)
     monkeypatch.setattr(evaluate, "create_task", lambda config, data: ToyTask())
     assert evaluate.main(["--checkpoint", str(run), "--output", str(tmp_path)]) == 0
-    assert "7 test images of photographs" in capsys.readouterr().out
+    assert "7 test samples of photographs" in capsys.readouterr().out
 
 
 def test_a_picture_is_classified(monkeypatch, tmp_path, capsys):
