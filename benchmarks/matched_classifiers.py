@@ -15,40 +15,29 @@ that was interrupted goes on where it stopped.
 """
 
 import argparse
-import statistics
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from training_runs import last_test, multiply_adds, train, training_seconds
-
-from pdeconv import create_model
+from contenders import Contender
 
 CONFIG = "configs/classify/cifar10.yaml"
 
 
-@dataclass(frozen=True)
-class Contender:
-    """A model with options, as ``train.py`` takes them."""
-
-    title: str
-    model: str
-    options: dict[str, object] = field(default_factory=dict)
-
-    @property
-    def folder(self) -> str:
-        return self.title.replace(" ", "_").replace(",", "")
+def plain(title: str, **options: object) -> Contender:
+    """``resnet_classifier`` with options."""
+    keys = {"model.name": "resnet_classifier"} | {f"model.{option}": value for option, value in options.items()}
+    return Contender(title, CONFIG, keys)
 
 
 CONTENDERS = {
     "families": (
-        Contender("adr_residual_classifier", "adr_residual_classifier"),
-        Contender("plain, three stages", "resnet_classifier", {"widths": [12, 26, 70], "depths": [1, 1, 2]}),
-        Contender("plain, four stages", "resnet_classifier", {"widths": [20, 28, 46, 88], "depths": [1, 1, 1, 1]}),
+        Contender("adr_residual_classifier", CONFIG),
+        plain("plain, three stages", widths=[12, 26, 70], depths=[1, 1, 2]),
+        plain("plain, four stages", widths=[20, 28, 46, 88], depths=[1, 1, 1, 1]),
     ),
     "depth": (
-        Contender("ODE block, 4 Euler steps", "resnet_classifier", {"depths": [2, 2, 2], "steps": 4}),
-        Contender("the same block, once", "resnet_classifier", {"depths": [2, 2, 2]}),
-        Contender("4 plain blocks", "resnet_classifier", {"depths": [5, 5, 5]}),
+        plain("ODE block, 4 Euler steps", depths=[2, 2, 2], steps=4),
+        plain("the same block, once", depths=[2, 2, 2]),
+        plain("4 plain blocks", depths=[5, 5, 5]),
     ),
 }
 
@@ -65,29 +54,12 @@ def main() -> None:
     given = parser.parse_args()
     for comparison in [given.only] if given.only else CONTENDERS:
         print(f"\n{comparison}: {given.epochs} epochs, {given.seeds} seeds; top-1 in %, mean (least to most)")
+        keys = {"data.root": given.root, "epochs": given.epochs, "precision": given.precision}
+        if given.train_images is not None:
+            keys["data.train_images"] = given.train_images
         for contender in CONTENDERS[comparison]:
-            folders = [Path(given.runs) / f"{contender.folder}_{seed}" for seed in range(given.seeds)]
-            for seed, folder in enumerate(folders):
-                keys = {"model.name": contender.model, "data.root": given.root, "epochs": given.epochs, "seed": seed}
-                keys["precision"] = given.precision
-                keys |= {f"model.{option}": value for option, value in contender.options.items()}
-                if given.train_images is not None:
-                    keys["data.train_images"] = given.train_images
-                train(folder, CONFIG, keys)
-            print(row(contender, folders), flush=True)
-
-
-def row(contender: Contender, folders: list[Path]) -> str:
-    """Accuracy, size, cost and time of one contender."""
-    model = create_model(contender.model, **contender.options)
-    parameters = sum(weight.numel() for weight in model.parameters())
-    millions = multiply_adds(model, (3, 32, 32)) / 1e6
-    found = [last_test(folder)["top1"] for folder in folders]
-    minutes = statistics.mean(training_seconds(folder) for folder in folders) / 60
-    return (
-        f"{contender.title:26} {parameters:8,} parameters  {millions:6.2f} M multiply-adds  "
-        f"{statistics.mean(found):.2f} ({min(found):.2f} to {max(found):.2f})  {minutes:.1f} min"
-    )
+            runs = contender.runs(Path(given.runs), given.seeds, keys)
+            print(contender.row(runs, (3, 32, 32)), flush=True)
 
 
 if __name__ == "__main__":

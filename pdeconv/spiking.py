@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from pdeconv.coefficient import Coefficient
 from pdeconv.errors import PDEConvError, checked_number, checked_type
 from pdeconv.grid import Grid, check_state
-from pdeconv.operator import NOTHING
-from pdeconv.terms.reaction import Affine
 
 
 class LeakyIntegrateAndFire(nn.Module):
@@ -89,8 +87,7 @@ class LeakyIntegrateAndFire(nn.Module):
     def advance(self, membrane: Tensor, current: Tensor) -> tuple[Tensor, Tensor]:
         """One frame: the spikes and the next membrane potential, from a membrane and a current (B, C, *S)."""
         leak = self.leak(membrane, Grid(dims=membrane.dim() - 2))
-        law = Affine(-leak, leak * (self.rest + current), leak.amax(), NOTHING, 0.0)
-        membrane = law.flow(membrane, membrane.new_full((), self.dt))
+        membrane = torch.lerp(membrane, self.rest + current, -torch.expm1(-leak * self.dt))
         spike = self._spike(membrane - self.threshold)
         return spike, torch.where(spike.detach() > 0, self.reset, membrane)
 

@@ -20,22 +20,55 @@ def beside_the_benchmarks(monkeypatch):
 
 
 def test_the_plain_networks_are_as_large_and_as_dear_to_one_percent():
+    from contenders import Contender
     from matched_classifiers import CONTENDERS
     from small_data import MODELS, keys_of
-    from training_runs import multiply_adds
 
-    def size(name, options):
-        model = create_model(name, **options)
-        return sum(weight.numel() for weight in model.parameters()), multiply_adds(model, (3, 32, 32))
-
-    (parameters, cost), *plain = (size(contender.model, contender.options) for contender in CONTENDERS["families"])
+    few = (Contender(model, CONFIG, keys_of(model)) for model in MODELS)
+    (parameters, cost), *plain = (contender.size((3, 32, 32)) for contender in (*CONTENDERS["families"], *few))
     assert f"{parameters:,} parameters, {cost / 1e6:.1f} M multiply-adds" in Path(CONFIG).read_text()
-    for keys in map(keys_of, MODELS):
-        options = {key.removeprefix("model."): yaml.safe_load(str(value)) for key, value in keys.items()}
-        plain.append(size(options.pop("name"), options))
     assert len(plain) == 4
     for other, dearer in plain:
         assert other == pytest.approx(parameters, rel=0.01) and dearer == pytest.approx(cost, rel=0.01)
+
+
+def test_attention_and_spikes_are_compared_with_plain_networks_of_as_many_parameters():
+    """By one recipe; and ReLU takes the place of the neurons alone."""
+    from attention_and_spikes import PAIRS, SHAPE, milliseconds
+    from speed_rows.pairing import Patience
+
+    recipes = []
+    for pair in PAIRS:
+        (parameters, cost), (plain, _) = (contender.size(SHAPE) for contender in pair)
+        assert plain == pytest.approx(parameters, rel=0.01)
+        text = Path(pair[0].config).read_text()
+        assert f"{parameters:,} parameters, {cost / 1e6:.1f} M multiply-adds" in text
+        recipes.append({key: value for key, value in yaml.safe_load(text).items() if key not in ("model", "run")})
+        assert {key.partition(".")[0] for key in pair[1].keys} == {"model"} and pair[0].config == pair[1].config
+    assert recipes[0] == recipes[1]
+    spiking, rectified = (contender.network(1) for contender in PAIRS[1])
+    leaks = set(spiking.state_dict()) - set(rectified.state_dict())
+    assert set(rectified.state_dict()) < set(spiking.state_dict()) and all(".leak." in name for name in leaks)
+    assert len(milliseconds([rectified], Patience(0.0, 1, 1))) == 1
+
+
+def test_the_firing_rate_of_a_network():
+    from attention_and_spikes import firing_rate
+
+    for threshold, expected in ((1e3, 0), (1e-6, 1)):
+        options = dict(widths=(4,), depths=(0,), threshold=threshold, norm_layer=Ones)
+        network = create_model("spiking_classifier", in_channels=1, num_classes=2, **options)
+        assert firing_rate(network, torch.rand(3, 1, 8, 8)) == expected
+
+
+class Ones(torch.nn.Module):
+    """In place of a normalisation: the same current for all neurons in all frames."""
+
+    def __init__(self, channels):
+        super().__init__()
+
+    def forward(self, u):
+        return torch.ones_like(u)
 
 
 def test_multiply_adds_are_of_an_image_alone():

@@ -115,12 +115,12 @@ class Shown(nn.Module):
 
 
 class Neurons(nn.Module):
-    """Spikes (B·T, C, *S) that currents of that shape cause; a membrane that starts at rest halves in a frame."""
+    """Spikes (B·T, C, *S) that currents of that shape cause; at the start a membrane keeps a seventh over a frame."""
 
     def __init__(self, channels: int, frames: int, threshold: float) -> None:
         super().__init__()
         self.frames = frames
-        self.fire = LeakyIntegrateAndFire(PerChannel(channels, ceiling=4.0, initial=0.7), threshold=threshold)
+        self.fire = LeakyIntegrateAndFire(PerChannel(channels, ceiling=4.0, initial=2.0), threshold=threshold)
 
     def forward(self, currents: Tensor) -> Tensor:
         return self.fire(currents.unflatten(0, (-1, self.frames))).flatten(0, 1)
