@@ -49,8 +49,8 @@ class EvaluateConfig:
     """inpainting an image: a picture of the same size, white where the image is known and black in the holes"""
     frames: str | None = None
     """a folder of frames to go on from; the forecast frames are written, and an animation of all"""
-    horizon: int = 10
-    """frames to forecast"""
+    horizon: int | None = None
+    """frames to forecast; left out: as many as in training"""
     output: str = "evaluated"
     """folder for the pictures"""
     weights: Literal["average", "plain"] = "average"
@@ -61,18 +61,20 @@ class EvaluateConfig:
     """where the data is, if it is not where it was in training (data.root)"""
     test: str | None = None
     """folder of other test pictures for denoising, or the part of arrays, test or val (data.test)"""
-    batch_size: int = 128
-    """test samples in one batch, where they are of one size"""
+    batch_size: int | None = None
+    """test samples in one batch, where they are of one size; left out: 128, or for sequences as many as in training"""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise PDEConvError(f"batch_size: expected 1 or more, got {self.batch_size}")
         if self.add_noise is not None and not self.add_noise >= 0:
             raise PDEConvError(f"add_noise: expected 0 or more, got {self.add_noise:g}")
         if self.add_noise is not None and self.image is None:
             raise PDEConvError("add_noise: give an --image to add it to; the test set has its own noise")
-        if self.horizon < 1:
+        if self.horizon is not None and self.horizon < 1:
             raise PDEConvError(f"horizon: expected 1 or more, got {self.horizon}")
+        if self.horizon is not None and self.frames is None:
+            raise PDEConvError("horizon: give --frames, a folder to go on from; the test set has its own horizon")
         if self.mask is not None and self.image is None:
             raise PDEConvError("mask: give an --image to fill in; the test set has its own masks")
         if Path(self.output).exists() and not Path(self.output).is_dir():
@@ -81,7 +83,7 @@ class EvaluateConfig:
 
 def main(argv: Sequence[str]) -> int:
     """Evaluate as the command line says."""
-    usage = "runs/NAME [--image FILE] [--KEY VALUE ...]"
+    usage = "runs/NAME [--image FILE | --frames FOLDER] [--KEY VALUE ...]"
     if argv and not argv[0].startswith("-"):
         argv = ["--checkpoint", *argv]
     settings = parse(EvaluateConfig, argv, "evaluate.py", usage, "Measure or use a trained network.")
@@ -125,9 +127,12 @@ def measure(
     """The metrics on the test set, the pictures and the comparison that the run ended with."""
     places = {"root": settings.root, "test": settings.test}
     where = replace(config.data, **{key: place for key, place in places.items() if place is not None})
+    if where.name == "frames" and settings.test is not None:
+        where.root = None  # a folder for the test alone
     data = load_data(where, config.task, config.seed)
     task = create_task(config, data)
-    metrics, summary = evaluate(task, network, data.test, accelerator, settings.batch_size)
+    size = settings.batch_size or (config.batch_size if config.task == "forecast" else 128)
+    metrics, summary = evaluate(task, network, data.test, accelerator, size)
     rows = [(name, f"{value:.4f}") for name, value in summary.items()]
     display.show(table(f"{config.model.name} on {len(data.test)} test samples of {where.name}", rows))
     pictures = task.pictures(network, data, metrics, Path(settings.output), accelerator.device)
@@ -185,11 +190,15 @@ def forecast(
     from pdeconv.evolve import Trajectory
     from pdeconv.viz import animate
 
-    given, output = read_sequence(config.data, settings.frames or ""), Path(settings.output)
-    name = Path(settings.frames or "").resolve().name
-    coming = network(given[None].to(device), settings.horizon)[0].float().cpu().clamp(0, 1)
+    folder, output = Path(settings.frames or ""), Path(settings.output)
+    if output.resolve() == folder.resolve():
+        raise PDEConvError(f"output: {output} holds the frames that are given, among which no others should come")
+    given, horizon = read_sequence(config.data, folder), settings.horizon or config.data.horizon
+    display.say(f"from the last {len(given)} frames of {folder}, {horizon} more")
+    name = folder.resolve().name
+    coming = network(given[None].to(device), horizon)[0].float().cpu().clamp(0, 1)
     for lead, frame in enumerate(coming, 1):
-        path = output / f"{name}_+{lead:0{len(str(settings.horizon))}}.png"
+        path = output / f"{name}_+{lead:03}.png"
         write_image(path, frame)
         display.say(str(path))
     states = tuple(frame[None] for frame in torch.cat((given, coming)))

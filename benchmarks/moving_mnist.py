@@ -5,7 +5,8 @@ python benchmarks/moving_mnist.py --root FOLDER_OF_MNIST --runs FOLDER [--minute
 Both are trained by configs/forecast/moving_mnist.yaml, with the same data, loss, optimizer, schedule and batch size,
 for the same wall time. The two runs of a seed go side by side, on one core each; how many steps fill the time is
 measured just before, side by side too. Figures are after the last step, on 1,000 test sequences: mean squared error of
-a frame, summed over its 64 x 64 pixels as is the custom, and SSIM. Runs are kept in ``--runs`` and not repeated.
+a frame, summed over its 64 x 64 pixels as is the custom, and SSIM. The test sequences are made from MNIST's test digits, and are not those
+of published tables. Runs are kept in ``--runs``: a benchmark that was interrupted goes on where it stopped.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from training_runs import is_finished, last_test, training_seconds
+from training_runs import last_test, remaining, training_seconds
 
 from pdeconv import create_model
 from pdeconv.training.metrics_log import read_metrics
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--test-sequences", type=int, default=1000)
     given = parser.parse_args()
     runs = Path(given.runs)
-    shared = ["--data.root", given.root, "--data.test_sequences", str(given.test_sequences), "--epochs", "1"]
+    shared = {"data.root": given.root, "data.test_sequences": given.test_sequences, "epochs": 1, "batch_size": BATCH}
     trial = {name: runs / f"trial_{name}" for name in MODELS}
     side_by_side(trial, shared, dict.fromkeys(MODELS, TRIAL), 0)
     steps = {}
@@ -54,18 +55,15 @@ def main() -> None:
         print(f"{name:22}{parameters:12,}{steps[name]:7}{minutes:9.1f}{means[0]:8.1f}{means[1]:8.4f}   {each}")
 
 
-def side_by_side(folders: dict[str, Path], shared: list[str], steps: dict[str, int], seed: int) -> None:
+def side_by_side(folders: dict[str, Path], shared: dict[str, object], steps: dict[str, int], seed: int) -> None:
     """Train one run of each model at once, each on one thread; those that have come to their end are left alone."""
     running = {}
     for name, folder in folders.items():
-        if is_finished(folder):
-            continue
-        arguments = ["--config", CONFIG, "--run", str(folder), "--model.name", name, "--seed", str(seed), *shared]
-        arguments += ["--data.sequences_per_epoch", str(BATCH * steps[name]), "--batch_size", str(BATCH)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        running[folder] = subprocess.Popen(
-            [sys.executable, "train.py", *arguments], env=environment, stdout=subprocess.DEVNULL
-        )
+        keys = shared | {"model.name": name, "seed": seed, "data.sequences_per_epoch": BATCH * steps[name]}
+        arguments = remaining(folder, CONFIG, keys)
+        if arguments is not None:
+            command, environment = [sys.executable, "train.py", *arguments], os.environ | {"OMP_NUM_THREADS": "1"}
+            running[folder] = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     failed = [folder for folder, process in running.items() if process.wait()]
     if failed:
         raise SystemExit(f"{failed[0]}: train.py did not come to its end")

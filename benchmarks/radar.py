@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 from training_runs import train
 
+from pdeconv.training.checkpoint import newest_checkpoint
 from pdeconv.training.config import parse_config
 from pdeconv.training.data import load_data
-from pdeconv.training.network import trained_network
+from pdeconv.training.network import network_of
 
 CONFIG = "configs/forecast/radar.yaml"
 RATES = (0.1, 0.5, 1.0)  # mm/h
@@ -56,7 +57,9 @@ def main() -> None:
         for seed in range(given.seeds):
             folder = Path(given.run) / f"{title.replace(' ', '_')}_{seed}"
             train(folder, CONFIG, keys | options | {"seed": seed})
-            nowcasts[title].append(network_nowcast(trained_network(folder)))
+            last, _ = newest_checkpoint(folder / "checkpoints")  # not the best, which the test would have chosen
+            assert last is not None
+            nowcasts[title].append(network_nowcast(network_of(last)))
     test = load_data(config.data, "forecast", 0).test
     windows = [test.batch(torch.tensor([index]), 0) for index in range(len(test))]
     print(f"{len(windows)} starts, {windows[0][0].shape[-2]} x {windows[0][0].shape[-1]} cells")
@@ -84,18 +87,19 @@ def reflectivity(value: Tensor) -> Tensor:
 
 def scored(nowcast: Nowcast, windows: list[tuple[Tensor, Tensor]]) -> list[list[float]]:
     """MAE, and CSI of each rain rate, by lead time, over all starts together."""
-    errors, hits, events = [], [], []
+    errors, counts, hits, events = [], [], [], []
     for inputs, targets in windows:
         truth, said = reflectivity(targets[0, :, 0]), nowcast(reflectivity(inputs[0, :, 0]), targets.shape[1])
         known = truth.isfinite()
-        errors.append(torch.where(known, said.clamp(min=0) - truth.clamp(min=0), math.nan).abs().flatten(1).nanmean(1))
+        errors.append(torch.where(known, said.clamp(min=0) - truth.clamp(min=0), 0.0).abs().sum((1, 2)))
+        counts.append(known.sum((1, 2)))
         levels = [10 * math.log10(223 * rate**1.53) for rate in RATES]
         there = torch.stack([(truth >= level) & known for level in levels])
         told = torch.stack([(said >= level) & known for level in levels])
         hits.append((there & told).sum((2, 3)))
         events.append((there | told).sum((2, 3)))
     csi = torch.stack(hits).sum(0) / torch.stack(events).sum(0)
-    return [torch.stack(errors).mean(0).tolist(), *csi.tolist()]
+    return [(torch.stack(errors).sum(0) / torch.stack(counts).sum(0)).tolist(), *csi.tolist()]
 
 
 def persistence(frames: Tensor, horizon: int) -> Tensor:

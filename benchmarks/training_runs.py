@@ -23,16 +23,24 @@ def train(folder: Path, config: str, keys: Mapping[str, object]) -> None:
     A run in the folder that was configured otherwise, such as with other epochs, ends the program: its figures are not
     those that are asked for.
     """
-    given = [text for key, value in keys.items() for text in (f"--{key}", str(value))]
-    arguments = ["--config", config, "--run", str(folder), "--resume", "auto", *given]
-    if is_finished(folder):
-        try:
-            find_start(parse_config(arguments))
-        except PDEConvError as error:
-            raise SystemExit(f"{folder}: {error}") from error
+    arguments = remaining(folder, config, keys)
+    if arguments is None:
         return
     if subprocess.run([sys.executable, "train.py", *arguments], stdout=subprocess.DEVNULL).returncode:
         raise SystemExit(f"{folder}: train.py did not come to its end")
+
+
+def remaining(folder: Path, config: str, keys: Mapping[str, object]) -> list[str] | None:
+    """What to give ``train.py`` for a run to come to its end; None for one that has. As of ``train``."""
+    given = [text for key, value in keys.items() for text in (f"--{key}", str(value))]
+    arguments = ["--config", config, "--run", str(folder), "--resume", "auto", *given]
+    if not is_finished(folder):
+        return arguments
+    try:
+        find_start(parse_config(arguments))
+    except PDEConvError as error:
+        raise SystemExit(f"{folder}: {error}") from error
+    return None
 
 
 def is_finished(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Interpolation of a state between its cells, by gathering: in 1 to 3 dimensions, for every boundary and type."""
+"""Interpolation of a state between its cells: in 1 to 3 dimensions, for every boundary and type."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from numbers import Real
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from pdeconv.control import CFL, Control
 from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
 from pdeconv.grid import check_state
+from pdeconv.layers_by_dims import CONVOLUTION, checked_dims
 from pdeconv.operator import per_sample
 from pdeconv.steps import Step
 
@@ -20,8 +20,9 @@ class PDECell(nn.Module):
 
     A Lie step: first the source flows exactly towards c with g and c held, u + (1 − e^{−dt·g}) ⊙ (c − u), then ``step``
     takes the equation u_t = A(u)u over dt, in equal steps. The rate g = ceiling·σ(G∗[x, u]) is the gate, and
-    c = tanh(C∗[x, u]). With A = 0 and dt = 1 that is a gated recurrent unit without its reset. A longer time between
-    frames is a longer dt, of each sample by itself; without a frame the state evolves by the equation alone.
+    c = tanh(C∗[x, u]). With A = 0 that is a gated recurrent unit without its reset, whose gate is 1 − e^{−dt·g}. A
+    longer time between frames is a longer dt, of each sample by itself; without a frame the state evolves by the
+    equation alone.
 
     Args:
         in_channels: Channels of a frame.
@@ -77,13 +78,12 @@ class PDECell(nn.Module):
         checked_type(name, control, Control, "give for example CFL() or Fixed(4)")
         if not control.static:
             raise PDEConvError(f"{name} takes steps of the same length, by Fixed or CFL, but got {control}.")
-        if dims not in (1, 2, 3):
-            raise PDEConvError(f"{name} needs dims of 1, 2 or 3, but got {dims!r}.")
         self.step, self.longest = step, checked_number(name, "longest", longest)
-        self.ceiling, self.dims = checked_number(name, "ceiling", ceiling), dims
+        self.ceiling, self.dims = checked_number(name, "ceiling", ceiling), checked_dims(name, dims)
         self.steps = 0 if step is None else control.count(step, self.longest)
-        convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dims]
-        self.source = convolution(in_channels + channels, 2 * channels, kernel_size, padding=kernel_size // 2)
+        self.source = CONVOLUTION[self.dims](
+            in_channels + channels, 2 * channels, kernel_size, padding=kernel_size // 2
+        )
 
     def forward(self, frame: Tensor, state: Tensor | None = None, dt: float | Tensor = 1.0) -> Tensor:
         """The state after a frame and the time dt, (B, channels, *S).
@@ -103,6 +103,7 @@ class PDECell(nn.Module):
         shape = (len(frame), self.channels, *frame.shape[2:])
         if state is None:
             state = frame.new_zeros(shape)
+        checked_type("PDECell", state, Tensor, "the time goes by name, dt=0.5")
         if state.shape != shape:
             raise PDEConvError(f"PDECell needs a state of shape {shape}, but got {tuple(state.shape)}.")
         dt = self._checked(dt, state)
@@ -112,6 +113,12 @@ class PDECell(nn.Module):
 
     def evolve(self, state: Tensor, dt: float | Tensor = 1.0) -> Tensor:
         """The state after the time dt without a frame."""
+        check_state(state)
+        if state.dim() != 2 + self.dims or state.shape[1] != self.channels:
+            raise PDEConvError(
+                f"PDECell needs a state of {self.channels} channels on {self.dims} axes, but got shape "
+                f"{tuple(state.shape)}."
+            )
         return self._evolved(state, self._checked(dt, state))
 
     def _evolved(self, state: Tensor, dt: Tensor) -> Tensor:
@@ -123,16 +130,16 @@ class PDECell(nn.Module):
 
     def _checked(self, dt: float | Tensor, state: Tensor) -> Tensor:
         """``dt`` as a tensor; the values of one that lies on an accelerator are not waited for."""
+        wide = torch.promote_types(state.dtype, torch.float32)
         if isinstance(dt, Real) and not isinstance(dt, bool):
-            right, given = 0 <= dt <= self.longest, dt
-            dt = state.new_full((), float(dt)) if math.isfinite(dt) else dt
+            right, given = 0 <= dt <= self.longest, f"{dt}"
+            dt = torch.full((), float(dt), dtype=wide, device=state.device)
         elif isinstance(dt, Tensor):
-            right = dt.shape in ((), (len(state),))
-            given = f"a tensor of shape {tuple(dt.shape)}"
+            right, given = dt.shape in ((), (len(state),)), f"a tensor of shape {tuple(dt.shape)}"
             if right and dt.device.type == "cpu" and not torch.compiler.is_compiling():
-                given = f"{dt.detach().min():g} to {dt.detach().max():g}"
                 right = bool(((dt >= 0) & (dt <= self.longest)).all())
-            dt = dt.to(state)
+                given = given if right else f"{dt.detach().min():g} to {dt.detach().max():g}"
+            dt = dt.to(state.device, wide)
         else:
             right, given = False, repr(dt)
         if not right or not isinstance(dt, Tensor):

@@ -65,3 +65,21 @@ def test_what_torch_does_not_take_is_gathered():
     assert not suits_bilinear(u.half(), positions, "neumann")
     assert not suits_bilinear(u[..., :1], [at[..., :1] for at in positions], "reflect")
     assert not suits_bilinear(u[:, :, 0], positions[:1], "neumann")
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("place", [float("nan"), float("inf"), -float("inf")])
+def test_a_place_that_is_no_number_has_no_value(boundary, place):
+    """Else a velocity that has blown up would make a picture."""
+    u, positions = torch.rand(1, 2, 4, 5), [torch.zeros(1, 1, 4, 5), torch.zeros(1, 1, 4, 5)]
+    positions[1][0, 0, 2, 3] = place
+    found = LinearInterpolation()(u, positions, boundary)
+    assert found[0, :, 2, 3].isnan().all() and found.isnan().sum() == 2
+
+
+def test_a_long_axis_is_precise_enough():
+    u = torch.rand(1, 1, 2, 4000)
+    positions = [torch.zeros(1, 1, 2, 1), torch.arange(4000.0) + 0.3]
+    torch.testing.assert_close(
+        LinearInterpolation()(u, positions, "neumann"), gathered(u, positions, "neumann"), rtol=0.0, atol=1e-3
+    )

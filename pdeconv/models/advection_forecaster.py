@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pdeconv.control import Fixed
-from pdeconv.errors import checked_count, checked_number
+from pdeconv.errors import checked_count, checked_number, checked_type
 from pdeconv.grid import Boundary
 from pdeconv.interpolation import LinearInterpolation
 from pdeconv.models.forecaster import Forecaster
@@ -55,10 +55,11 @@ class AdvectionForecaster(Forecaster[Carried]):
     velocities, the weights, and the rate gₖ and the aim cₖ of the source.
 
     A frame is a Lie step: transport is semi-Lagrangian, linear between pixels, and the source flows exactly,
-    pₖ + (1 − e^(−dt gₖ)) (cₖ − pₖ) with cₖ in [0, 1]. |vₖ| ≤ ``speed`` along each axis, any time between frames is
-    safe, and layers that begin in [0, 1] stay there. Nothing comes in from beyond the edge. Without reaction values are
-    looked up where they were when the last frame came, and so interpolated once, however far ahead: sharp, where a
-    network that has learned the mean squared error fades what it is not sure of.
+    pₖ + (1 − e^(−dt gₖ)) (cₖ − pₖ) with cₖ in [0, 1]. |vₖ| ≤ ``speed`` along each axis, at any such velocity the step
+    is safe, and between frames layers that are in [0, 1] stay there. Beyond the edge there is nothing. Without reaction
+    values are looked up where they were when the last frame came, along velocities that go on mirrored at the edge, and
+    so interpolated once, however far ahead: sharp, where a network that has learned the mean squared error fades what
+    it is not sure of.
 
     Args:
         in_channels: Channels C of a frame.
@@ -68,6 +69,9 @@ class AdvectionForecaster(Forecaster[Carried]):
         speed: Largest velocity along each axis, in pixels per time.
         longest: Longest time between frames.
         reaction: Whether there is a source; without, the equation is advection alone.
+
+    Raises:
+        PDEConvError: If an argument is out of range, or frames or times do not fit.
 
     References:
         N. Zakariaei, S. Rout, E. Haber, M. Eliasof. Advection augmented convolutional neural networks. NeurIPS 2024.
@@ -89,15 +93,16 @@ class AdvectionForecaster(Forecaster[Carried]):
         longest: float = 1.0,
         reaction: bool = True,
     ) -> None:
-        super().__init__(in_channels, patch)
+        super().__init__(in_channels, patch, longest)
         channels = checked_count("advection_forecaster", "channels", channels)
         self.layers = checked_count("advection_forecaster", "layers", layers)
         self.speed = checked_number("advection_forecaster", "speed", speed)
+        checked_type("advection_forecaster", reaction, bool, "give reaction=True or reaction=False")
         shown, cells = in_channels * (1 + self.layers), self.patch**2
         self.embed = nn.Sequential(nn.Conv2d(shown * cells, channels, 1), nn.ReLU())
         branch = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 1))
         mixing, once = Euler(Residual(branch)), Fixed(1, unchecked=True)
-        self.cell = PDECell(channels + 4 * self.layers, channels, mixing, longest, once)
+        self.cell = PDECell(channels + 4 * self.layers, channels, mixing, self.longest, once)
         self.velocity = nn.Conv2d(channels, 2 * self.layers, 3, padding=1)
         self.shares = nn.Conv2d(channels, self.layers * cells, 1)
         self.source = nn.Conv2d(channels, 2 * self.layers * in_channels * cells, 1) if reaction else None
@@ -122,7 +127,7 @@ class AdvectionForecaster(Forecaster[Carried]):
             flow = torch.zeros_like(state.velocity)
         else:
             surprise = frame - self._sum(state.layers)
-            flow = self._flow(state.layers, surprise) / per_sample(state.dt, state.velocity).clamp(min=1e-6)
+            flow = self._flow(state.layers, surprise, state.dt)
             weights = functional.pixel_shuffle(self.shares(state.hidden), self.patch).softmax(1)
             layers = state.layers + (weights[:, :, None] * surprise[:, None]).flatten(0, 1)
         hidden = self.cell(self._seen(surprise, layers, state.velocity, flow), state.hidden, dt)
@@ -141,7 +146,7 @@ class AdvectionForecaster(Forecaster[Carried]):
         """Before the first frame nothing is there, and nothing moves; the cell has seen the frame, to share it out."""
         nothing = frame.new_zeros(len(frame) * self.layers, *frame.shape[1:])
         still = frame.new_zeros(len(frame), 2 * self.layers, *(n // self.patch for n in frame.shape[2:]))
-        hidden = self.cell(self._seen(frame, nothing, still, still), None, min(1.0, self.cell.longest))
+        hidden = self.cell(self._seen(frame, nothing, still, still), None, min(1.0, self.longest))
         return Carried(hidden, still, nothing, frame.new_ones(()))
 
     def _seen(self, surprise: Tensor, layers: Tensor, velocity: Tensor, flow: Tensor) -> Tensor:
@@ -161,12 +166,13 @@ class AdvectionForecaster(Forecaster[Carried]):
         return torch.lerp(layers, aim.sigmoid().reshape_as(layers).to(layers), share.reshape_as(layers).to(layers))
 
     @torch.no_grad()
-    def _flow(self, layers: Tensor, surprise: Tensor) -> Tensor:
-        """How much further each layer went than foreseen, in multiples of ``speed``, (B, 2·layers, H/patch, W/patch).
+    def _flow(self, layers: Tensor, surprise: Tensor, dt: Tensor) -> Tensor:
+        """How much faster each layer was than foreseen, in multiples of ``speed``, (B, 2·layers, H/patch, W/patch).
 
-        The δ of least squares of surprise + δ·∇p over 3 × 3 patches, which is held within ``speed``.
+        The δ of least squares of surprise + δ·∇p over 3 × 3 patches, by the time dt that it took, held within ±1.
         """
-        surprise = surprise.repeat_interleave(self.layers, 0)
+        given, wide = surprise.dtype, torch.promote_types(surprise.dtype, torch.float32)
+        layers, surprise = layers.to(wide), surprise.to(wide).repeat_interleave(self.layers, 0)
         down, right = (torch.gradient(layers, dim=axis)[0] if layers.shape[axis] > 1 else 0 * layers for axis in (2, 3))
         products = (down * down, right * right, down * right, surprise * down, surprise * right)
         means = torch.stack([product.sum(1) for product in products], 1)
@@ -174,7 +180,8 @@ class AdvectionForecaster(Forecaster[Carried]):
         dd, rr, dr, sd, sr = means.unbind(1)
         dd, rr = dd + RIDGE, rr + RIDGE
         delta = torch.stack((dr * sr - rr * sd, dr * sd - dd * sr), 1) / (dd * rr - dr * dr)[:, None]
-        return (delta / self.speed).clamp(-1, 1).unflatten(0, (-1, self.layers)).flatten(1, 2)
+        faster = delta.unflatten(0, (-1, self.layers)).flatten(1, 2) / self.speed
+        return (faster / per_sample(dt.to(wide), faster)).clamp(-1, 1).to(given)
 
     def _sum(self, layers: Tensor) -> Tensor:
         return layers.unflatten(0, (-1, self.layers)).sum(1)

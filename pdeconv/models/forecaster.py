@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pdeconv.errors import PDEConvError, checked_count
+from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
 
 State = TypeVar("State")
 
@@ -23,10 +23,12 @@ class Forecaster(nn.Module, ABC, Generic[State]):
     Args:
         in_channels: Channels C of a frame.
         patch: Side in pixels of the squares into which the network divides a frame.
+        longest: Longest time between frames.
     """
 
-    def __init__(self, in_channels: int, patch: int) -> None:
+    def __init__(self, in_channels: int, patch: int, longest: float = 1.0) -> None:
         super().__init__()
+        self.longest = checked_number(type(self).__name__, "longest", longest)
         self.in_channels = checked_count(type(self).__name__, "in_channels", in_channels)
         self.patch = checked_count(type(self).__name__, "patch", patch)
 
@@ -48,13 +50,14 @@ class Forecaster(nn.Module, ABC, Generic[State]):
         Args:
             frames: (B, T, C, H, W), those that are given.
             horizon: How many to forecast.
-            times: (T + horizon,) or (B, T + horizon), when the frames are, rising; None for one unit of time between
-                them.
+            times: (T + horizon,) or (B, T + horizon), when the frames are, rising by at most ``longest``; None for one
+                unit of time between them. They are looked at where they are: best give them on the CPU.
             all_frames: Also the forecasts of the given frames after the first, each from those before it:
                 (B, T − 1 + horizon, C, H, W).
         """
         name = type(self).__name__
         horizon = checked_count(name, "horizon", horizon)
+        checked_type(name, frames, Tensor, "stack frames by torch.stack(frames, 1)")
         if frames.dim() != 5 or frames.shape[2] != self.in_channels or 0 in frames.shape[1:]:
             raise PDEConvError(
                 f"{name} needs frames (B, T, {self.in_channels}, H, W), but got shape {tuple(frames.shape)}."
@@ -76,12 +79,16 @@ class Forecaster(nn.Module, ABC, Generic[State]):
         """The times between frames, each () or (B,)."""
         if times is None:
             return [frames.new_ones(())] * (count - 1)
+        checked_type(type(self).__name__, times, Tensor, "give them as torch.tensor(times)")
         if times.shape not in ((count,), (len(frames), count)):
             raise PDEConvError(
                 f"{type(self).__name__} needs the times of all {count} frames, given and to come, of shape ({count},) "
                 f"or ({len(frames)}, {count}), but got {tuple(times.shape)}."
             )
-        lengths = times.diff(dim=-1).to(frames)
-        if not bool((lengths >= 0).all()):
-            raise PDEConvError(f"{type(self).__name__} needs times that rise, but got {times.tolist()}.")
-        return list(lengths.unbind(-1))
+        lengths = times.diff(dim=-1)
+        if not bool(((lengths > 0) & (lengths <= self.longest)).all()):
+            raise PDEConvError(
+                f"{type(self).__name__} needs times that rise by at most longest={self.longest:g}, but got "
+                f"{times.tolist()}; build it with a larger longest."
+            )
+        return list(lengths.to(frames).unbind(-1))

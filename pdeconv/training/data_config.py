@@ -8,7 +8,7 @@ from pdeconv.training.requirement import require
 
 @dataclass
 class DataConfig:
-    """The images."""
+    """What a run learns from: images, signals, volumes or sequences."""
 
     name: Literal[
         "photographs",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 
@@ -26,8 +27,9 @@ class Forecasting(Task):
     It learns by the mean squared error of every frame that it forecasts: where its ``forward`` has ``all_frames``, of
     the given frames after the first too, each from those before it. Cells without a measurement, NaN, are 0 to the
     network, and do not count. The metrics are over the frames to come: ``psnr`` of the mean squared error ``mse``
-    over all cells, the mean absolute error ``mae``, the mean ``ssim`` of frames, and for each threshold the critical
-    success index ``csi``, hits / (hits + misses + false alarms) of exceeding it.
+    over all cells, the mean absolute error ``mae``, the mean ``ssim`` of frames, in which unknown cells are 0 in both,
+    and for each threshold the critical success index ``csi``, hits / (hits + misses + false alarms) of reaching it. Of
+    several processes each takes the mean over the cells that it knows.
 
     Args:
         thresholds: from 0 to 1, for the critical success index.
@@ -101,35 +103,35 @@ class Forecasting(Task):
         from rich import box
         from rich.table import Table
 
-        rows: dict[str, list[Tensor]] = {"persistence": [], "this model": []}
+        horizon = data.test.batch(torch.tensor([0]), 0)[1].shape[1]
+        sums = {name: torch.zeros(horizon) for name in ("persistence", "this model")}
+        known = torch.zeros(horizon)
         count = min(COMPARED, len(data.test))
         for index in (torch.arange(count) * len(data.test) // count).tolist():
             inputs, targets = data.test.batch(torch.tensor([index]), 0)
             frames = inputs.nan_to_num(0.0)
-            rows["persistence"].append(lead_errors(frames[:, -1:].expand_as(targets), targets))
-            rows["this model"].append(lead_errors(model(frames.to(device), targets.shape[1]).float().cpu(), targets))
+            sums["persistence"] += lead_errors(frames[:, -1:].expand_as(targets), targets)
+            sums["this model"] += lead_errors(model(frames.to(device), horizon).float().cpu(), targets)
+            known += targets.isfinite().sum((0, 2, 3, 4))
         title = f"Mean absolute error by lead time, on {count} of {len(data.test)} test sequences"
         table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        means = {name: torch.stack(errors).nanmean(0) for name, errors in rows.items()}
-        leads = sorted({1, *range(5, len(means["persistence"]), 5), len(means["persistence"])})
+        leads = sorted({1, *range(5, horizon, 5), horizon})
         for heading in ("frames ahead", *map(str, leads)):
             table.add_column(heading, justify="left" if heading == "frames ahead" else "right", no_wrap=True)
-        for name, errors in means.items():
+        for name, errors in sums.items():
             style = "bold" if name == "this model" else ""
-            table.add_row(name, *(f"{errors[lead - 1]:.4f}" for lead in leads), style=style)
+            table.add_row(name, *(f"{errors[lead - 1] / known[lead - 1]:.4f}" for lead in leads), style=style)
         return table
 
 
 def lead_errors(forecast: Tensor, truth: Tensor) -> Tensor:
-    """The mean absolute error of each frame to come, (horizon,), of forecasts held within [0, 1]; NaN where none is
-    known.
+    """The sum of absolute errors, where the truth is known, of each frame to come, (horizon,); forecasts are held within
+    [0, 1].
     """
-    return (forecast.clamp(0, 1) - truth).abs().transpose(0, 1).flatten(1).nanmean(1)
+    return torch.where(truth.isfinite(), forecast.clamp(0, 1) - truth.nan_to_num(0.0), 0.0).abs().sum((0, 2, 3, 4))
 
 
 def _forecasts_all(model: Callable[..., Tensor]) -> bool:
     """Whether a model, wrapped or not, can be asked for the frames after the first."""
-    while isinstance(model, nn.Module) and isinstance(getattr(model, "module", None), nn.Module):
-        model = model.module  # pyright: ignore[reportAssignmentType]
-    forward = getattr(model, "_original_forward", None) or getattr(model, "forward", model)
-    return "all_frames" in inspect.signature(forward).parameters
+    alone = extract_model_from_parallel(model) if isinstance(model, nn.Module) else model
+    return "all_frames" in inspect.signature(getattr(alone, "forward", alone)).parameters

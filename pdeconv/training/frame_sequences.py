@@ -1,8 +1,11 @@
 """Sequences of frames from a user's own folders: videos as pictures, radar composites, microscopy."""
 
 import re
+import warnings
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
@@ -62,8 +65,8 @@ class FrameSequences:
         frames: that are given.
         horizon: frames to come.
         reading: of files.
-        count: of samples in one epoch, each of a random start and place; None for each start once, and whole frames.
-        side: of a sample's square in pixels; None for whole frames.
+        count: of samples in one epoch, squares of a random start and place; None for each start once, and whole frames.
+        side: of a sample's square in pixels.
         augment: whether to turn and flip a sample, by one of the eight symmetries.
         workers: processes that read files ahead.
     """
@@ -75,7 +78,7 @@ class FrameSequences:
     horizon: int
     reading: Reading
     count: int | None = None
-    side: int | None = None
+    side: int = 1
     augment: bool = False
     workers: int = 0
     same_size = True
@@ -85,13 +88,13 @@ class FrameSequences:
     def in_memory(self) -> bool:
         return isinstance(self.sequences[0], Tensor)
 
-    @property
-    def _starts(self) -> list[int]:
-        """How many windows begin in each sequence."""
-        return [max(0, length - self.frames - self.horizon + 1) for length in self.lengths]
+    @cached_property
+    def _ends(self) -> list[int]:
+        """How many starts there are up to the end of each sequence."""
+        return list(accumulate(max(0, length - self.frames - self.horizon + 1) for length in self.lengths))
 
     def __len__(self) -> int:
-        return sum(self._starts) if self.count is None else self.count
+        return self._ends[-1] if self.count is None else self.count
 
     def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         if self.count is None:
@@ -102,22 +105,18 @@ class FrameSequences:
 
     def _window(self, start: int) -> Tensor:
         """The frames from a start, (frames + horizon, C, H, W); starts are counted through all sequences."""
-        ends = list(accumulate(self._starts))
-        number = next(place for place, end in enumerate(ends) if start < end)
-        first = start - ends[number] + self._starts[number]
+        number = bisect_right(self._ends, start)
+        first = start - (self._ends[number - 1] if number else 0)
         chosen = self.sequences[number][first : first + self.frames + self.horizon]
         return chosen if isinstance(chosen, Tensor) else torch.stack([self.reading.frame(path) for path in chosen])
 
     def _drawn(self, start: float, row: float, column: float, symmetry: float) -> Tensor:
-        window = self._window(int(start * sum(self._starts)))
-        if self.side is not None:
-            top, left = (int(draw * (n - self.side + 1)) for draw, n in zip((row, column), self.size, strict=True))
-            window = window[..., top : top + self.side, left : left + self.side]
+        window = self._window(int(start * self._ends[-1]))
+        top, left = (int(draw * (n - self.side + 1)) for draw, n in zip((row, column), self.size, strict=True))
+        window = window[..., top : top + self.side, left : left + self.side]
         if not self.augment:
             return window
-        if window.shape[-2] != window.shape[-1]:
-            return window.flip(-1) if symmetry < 0.5 else window
-        rows, columns = turned_places(window.shape[-1], torch.tensor([int(symmetry * 8)]))
+        rows, columns = turned_places(self.side, torch.tensor([int(symmetry * 8)]))
         return window[..., rows[0], columns[0]]
 
     def iterate(self, batches: Iterable[tuple[Tensor, int]]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -130,47 +129,75 @@ def load_frame_sequences(config: DataConfig) -> Data:
     Of ``root`` in place of both, the first ``train_share`` of each sequence is for training, and what comes after it is
     to be forecast in the test, from the frames before.
     """
-    reading = Reading(config.color, config.no_data, config.shrink)
+    length = config.frames + config.horizon
     if config.root is not None and config.train is None and config.test is None:
         whole = list_sequences(config.root)
         cuts = [round(config.train_share * len(paths)) for paths in whole]
-        train = [paths[:cut] for paths, cut in zip(whole, cuts, strict=True)]
+        beginnings = [paths[:cut] for paths, cut in zip(whole, cuts, strict=True)]
         test = [paths[max(0, cut - config.frames) :] for paths, cut in zip(whole, cuts, strict=True)]
     elif config.test is not None and config.root is None:
-        train, test = None if config.train is None else list_sequences(config.train), list_sequences(config.test)
+        beginnings, test = None, list_sequences(config.test)
     else:
         raise PDEConvError(
             "the data frames needs folders: give --data.train FOLDER and --data.test FOLDER, or --data.root FOLDER of "
             "sequences whose beginnings are for training"
         )
-    tested = _sequences(config, reading, "test", test)
+    test = _long_enough(test, length, "test")
 
     def training() -> FrameSequences:
-        if train is None:
-            raise PDEConvError("the data frames needs --data.train FOLDER to train on")
-        side = config.patch_size
-        source = _sequences(config, reading, "train", train, config.sequences_per_epoch, side, config.augment)
-        if min(source.size) < side:
-            height, width = source.size
+        train = _long_enough(_trained_on(config, test) if beginnings is None else beginnings, length, "train")
+        source = _sequences(config, train, config.sequences_per_epoch)
+        height, width = source.size
+        if min(height, width) < config.patch_size:
             raise PDEConvError(
-                f"data.patch_size: expected at most {min(height, width)}, as frames are of {height} × "
-                f"{width} pixels, got {side}"
+                f"data.patch_size: expected at most {min(height, width)}, as frames are of {height} × {width} pixels, "
+                f"got {config.patch_size}"
             )
         return source
 
-    return Data(training, tested, channels_of(config.color), None)
+    return Data(training, _sequences(config, test, None), channels_of(config.color), None)
+
+
+def _trained_on(config: DataConfig, test: Sequence[Sequence[Path]]) -> list[list[Path]]:
+    """The sequences below ``train``, none of which is for the test."""
+    if config.train is None:
+        raise PDEConvError("the data frames needs --data.train FOLDER to train on")
+    train = list_sequences(config.train)
+    shared = {path.resolve() for paths in train for path in paths} & {
+        path.resolve() for paths in test for path in paths
+    }
+    if shared:
+        raise PDEConvError(
+            f"{len(shared)} of the test frames are training frames too, {min(shared)} among them; give folders that do "
+            "not overlap"
+        )
+    return train
+
+
+def _long_enough(sequences: Sequence[list[Path]], length: int, part: str) -> list[list[Path]]:
+    """The sequences of ``length`` frames or more; says how many are left out."""
+    long = [paths for paths in sequences if len(paths) >= length]
+    if not long:
+        raise PDEConvError(
+            f"expected sequences of data.frames + data.horizon = {length} frames to {part} on, the longest has "
+            f"{max(map(len, sequences))}; take fewer, or change data.train_share"
+        )
+    if len(long) < len(sequences):
+        left = len(sequences) - len(long)
+        warnings.warn(f"{left} of {len(sequences)} sequences to {part} on have less than {length} frames", stacklevel=2)
+    return long
 
 
 def read_sequence(config: DataConfig, folder: str | Path) -> Tensor:
-    """The frames of a folder, (T, C, H, W), as a network that was trained on this data expects them: 0 for no data."""
-    reading = Reading(config.color, config.no_data, config.shrink)
+    """The last frames of a folder, (frames, C, H, W), as a network expects them that was trained on this data: 0 for no
+    data.
+    """
     found = list_sequences(folder)
     if len(found) > 1:
         raise PDEConvError(f"expected the frames of one sequence in {folder}, found {len(found)} folders; give one")
-    sizes = {reading.size(path) for path in found[0]}
-    if len(sizes) > 1:
-        raise PDEConvError(f"expected frames of one size in {folder}, got {len(sizes)} sizes; resize them")
-    return torch.stack([reading.frame(path) for path in found[0]]).nan_to_num(0.0)
+    last, reading = found[0][-config.frames :], _reading(config)
+    _size(reading, last)
+    return torch.stack([reading.frame(path) for path in last]).nan_to_num(0.0)
 
 
 def list_sequences(folder: str | Path) -> list[list[Path]]:
@@ -185,37 +212,33 @@ def _in_order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def _sequences(
-    config: DataConfig,
-    reading: Reading,
-    part: str,
-    paths: Sequence[Sequence[Path]],
-    count: int | None = None,
-    side: int | None = None,
-    augment: bool = False,
-) -> FrameSequences:
-    length = config.frames + config.horizon
-    if max(map(len, paths)) < length:
-        raise PDEConvError(
-            f"data.frames and data.horizon: expected sequences of {config.frames} + {config.horizon} frames to "
-            f"{part} on, the longest has {max(map(len, paths))}; take fewer frames or a shorter horizon"
-        )
-    sizes = {reading.size(path): path for frames in paths for path in frames}
+def _reading(config: DataConfig) -> Reading:
+    return Reading(config.color, config.no_data, config.shrink)
+
+
+def _size(reading: Reading, paths: Iterable[Path]) -> tuple[int, int]:
+    """The size that all frames have."""
+    sizes = {reading.size(path): path for path in paths}
     if len(sizes) > 1:
         (first, one), (second, other) = list(sizes.items())[:2]
         raise PDEConvError(
             f"expected frames of one size, got {first[0]} × {first[1]} in {one} and {second[0]} × {second[1]} in "
             f"{other}; resize them"
         )
-    size = next(iter(sizes))
+    ((size, path),) = sizes.items()
     if 0 in size:
-        raise PDEConvError(f"data.shrink: {config.shrink} leaves no pixel of {part} frames; take a smaller one")
+        raise PDEConvError(f"data.shrink: {reading.shrink} leaves no pixel of {path}; take a smaller one")
+    return size
+
+
+def _sequences(config: DataConfig, paths: Sequence[Sequence[Path]], count: int | None) -> FrameSequences:
+    """A source of ``count`` squares in an epoch; with None, of whole frames."""
+    reading = _reading(config)
+    size = _size(reading, (path for frames in paths for path in frames))
     held = sum(map(len, paths)) * size[0] * size[1] * channels_of(config.color) * 4
     if held <= config.memory_gib * BYTES_PER_GIB:
         sequences = tuple(torch.stack([reading.frame(path) for path in frames]) for frames in paths)
     else:
         sequences = tuple(tuple(frames) for frames in paths)
-    lengths = tuple(map(len, paths))
-    return FrameSequences(
-        sequences, lengths, size, config.frames, config.horizon, reading, count, side, augment, config.workers
-    )
+    window = sequences, tuple(map(len, paths)), size, config.frames, config.horizon, reading
+    return FrameSequences(*window, count, config.patch_size, config.augment, config.workers)

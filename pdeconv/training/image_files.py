@@ -14,6 +14,7 @@ from torch import Tensor
 from pdeconv.errors import PDEConvError
 from pdeconv.image_square import in_color
 
+_GZIPPED = (".pgm.gz", ".ppm.gz", ".pbm.gz", ".pnm.gz")
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm")
 _EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _CHANNELS = {"gray": 1, "rgb": 3}
@@ -34,7 +35,8 @@ def list_images(folder: str | Path) -> list[Path]:
     paths = [
         path
         for path in folder.rglob("*")
-        if _ending(path) in EXTENSIONS and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+        if _ending(path) in (*EXTENSIONS, *_GZIPPED)
+        and not any(p.startswith(".") for p in path.relative_to(folder).parts)
     ]
     if not paths:
         raise PDEConvError(f"expected images in {folder}, found none; known endings are {' '.join(EXTENSIONS)}")
@@ -42,14 +44,15 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def _ending(path: Path) -> str:
-    """.pgm of radar.PGM.gz."""
-    return (Path(path.stem) if path.suffix.lower() == ".gz" else path).suffix.lower()
+    """The ending in small letters; of a gzipped Netpbm file .pgm.gz and the like."""
+    return "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of an image file, from its header where the format allows."""
+    path = Path(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(gzip.open(path) if path.suffix.lower() == ".gz" else path) as image:
             width, height = image.size
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         return (width, height) if turned else (height, width)
@@ -64,7 +67,7 @@ def read_image(path: str | Path, color: str, no_data: int | None = None) -> Tens
     Integers are divided by the largest value of their type (255, 65535, …); a floating-point TIFF must lie in [0, 1]
     already. Transparent pixels are laid over white, palettes looked up, camera rotation undone, and only the first
     frame of several is read. Gray is 0.2125 R + 0.7154 G + 0.0721 B, as in scikit-image; gray images become RGB by
-    repetition. A file that ends in .gz is unpacked first.
+    repetition. Gzipped Netpbm files are unpacked.
 
     Args:
         path: of the file.
@@ -77,10 +80,10 @@ def read_image(path: str | Path, color: str, no_data: int | None = None) -> Tens
     channels = channels_of(color)
     try:
         stored = _decode(Path(path))
-        values = _unit_range(stored)
-        if no_data is not None:
-            missing = (stored == no_data).reshape(values.shape).all(-1, keepdims=True)
-            values = np.where(missing, np.float32("nan"), values)
+        stored = stored[..., None] if stored.ndim == 2 else stored
+        colours = stored[..., : 1 if stored.shape[-1] < 3 else 3]
+        missing = np.zeros((1, 1, 1), bool) if no_data is None else (colours == no_data).all(-1, keepdims=True)
+        values = np.where(missing, np.float32("nan"), _unit_range(np.where(missing, stored.dtype.type(0), stored)))
     except FileNotFoundError as error:
         raise PDEConvError(f"expected an image at {path}, which is not there") from error
     except IsADirectoryError as error:

@@ -1,6 +1,6 @@
 """Moving digits: two handwritten digits that drift over a dark square and bounce off its walls, drawn by a seed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -87,26 +87,30 @@ def load_moving_digits(config: DataConfig) -> Data:
     from pdeconv.training.embedded import split_digits
 
     train, test, _, _ = split_digits()
-    return _moving(config, _enlarged(train), _enlarged(test), 32)
+    return _moving(config, lambda: _enlarged(train), _enlarged(test), 32)
 
 
 def load_moving_mnist(config: DataConfig) -> Data:
     """Moving MNIST, 64 × 64: digits of MNIST's training images to train on, and of its test images to test on."""
     from pdeconv.training.torchvision_sets import opened_set
 
-    train, test = (opened_set(config, "mnist", train=train).data for train in (True, False))
-    return _moving(config, train, test, 64)
+    test = opened_set(config, "mnist", train=False).data
+    return _moving(config, lambda: opened_set(config, "mnist", train=True).data, test, 64)
 
 
-def _moving(config: DataConfig, train: Tensor, test: Tensor, side: int) -> Data:
+def _moving(config: DataConfig, train: Callable[[], Tensor], test: Tensor, side: int) -> Data:
     side = side if config.image_size is None else config.image_size
-    if side < max(train.shape[-2:]):
+    if side < max(test.shape[-2:]):
         raise PDEConvError(
-            f"data.image_size: expected {max(train.shape[-2:])}, the side of a digit, or more, got {side}"
+            f"data.image_size: expected {max(test.shape[-2:])}, the side of a digit, or more, got {side}"
         )
     length = config.frames, config.horizon
-    training = MovingDigits(train, side, config.sequences_per_epoch, *length)
-    return Data(lambda: training, MovingDigits(test, side, config.test_sequences, *length), 1, None)
+    return Data(
+        lambda: MovingDigits(train(), side, config.sequences_per_epoch, *length),
+        MovingDigits(test, side, config.test_sequences, *length),
+        1,
+        None,
+    )
 
 
 def _enlarged(digits: Tensor) -> Tensor:

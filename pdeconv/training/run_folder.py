@@ -33,6 +33,7 @@ FREE_ON_RESUME = {
     "data.workers",
     "denoising.compare",
     "inpainting.compare",
+    "forecast.compare",
 }
 """Keys that may differ between a run and its continuation: the weights do not depend on them."""
 FREE_ON_BRANCH = FREE_ON_RESUME | {

@@ -15,7 +15,7 @@ def forecast_figure(given: Tensor, truth: Tensor, forecast: Tensor, title: str =
     """Frames in a row: the last of those given, then some of those that came, above what was forecast for them.
 
     Args:
-        given: (T, C, H, W) with values in [0, 1]; cells that are not finite are drawn black.
+        given: (T, C, H, W) with values in [0, 1]; cells without a number are drawn black.
         truth: (horizon, C, H, W), the frames that came.
         forecast: of the same shape.
         title: over all.

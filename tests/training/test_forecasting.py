@@ -16,7 +16,7 @@ from pdeconv.training.data import load_data
 from pdeconv.training.data_config import DataConfig
 from pdeconv.training.forecasting import Forecasting, lead_errors
 from pdeconv.training.frame_sequences import list_sequences, shrunk
-from pdeconv.training.image_files import read_image, write_image
+from pdeconv.training.image_files import image_size, read_image, write_image
 from pdeconv.training.metrics_log import read_metrics
 from pdeconv.training.moving_digits import MovingDigits
 from pdeconv.training.run_folder import as_plain
@@ -78,10 +78,14 @@ def test_packaged_digits_are_split():
 
 
 def test_frames_of_folders(sequences):
-    config = DataConfig("frames", train=str(sequences / "s1"), test=str(sequences), frames=2, horizon=3, patch_size=6)
+    config = DataConfig(
+        "frames", train=str(sequences / "s1"), test=str(sequences / "s2"), frames=2, horizon=3, patch_size=6
+    )
     data = load_data(config, "forecast", 0)
-    assert (len(data.train), len(data.test)) == (4096, 8)
-    inputs, targets = data.test.batch(torch.tensor([1, 5]), 0)
+    assert (len(data.train), len(data.test)) == (4096, 4)
+    both = load_data(DataConfig("frames", test=str(sequences), frames=2, horizon=3), "forecast", 0).test
+    assert len(both) == 8
+    inputs, targets = both.batch(torch.tensor([1, 5]), 0)
     assert inputs.shape == (2, 2, 1, 10, 12) and targets.shape == (2, 3, 1, 10, 12)
     assert torch.equal(inputs[0, 0, 0, 2], torch.tensor([0.0, 1, 1, 1, *[0] * 8]))
     assert torch.equal(targets[1, 2, 0, 2], torch.tensor([*[0.0] * 5, 1, 1, 1, *[0] * 4]))
@@ -91,7 +95,7 @@ def test_frames_of_folders(sequences):
 
 
 def test_frames_may_be_read_when_they_are_needed(sequences):
-    config = DataConfig("frames", train=str(sequences), test=str(sequences), frames=2, horizon=3, patch_size=6)
+    config = DataConfig("frames", root=str(sequences), train_share=0.7, frames=2, horizon=3, patch_size=6)
     held, read = (load_data(replace(config, memory_gib=gib), "forecast", 0) for gib in (1.0, 0.0))
     assert held.test.in_memory and not read.test.in_memory
     for part in ("train", "test"):
@@ -122,6 +126,7 @@ def test_packed_radar_composites(tmp_path):
     frame = read_image(path, "gray", no_data=255)
     torch.testing.assert_close(frame[0, 0], torch.tensor([0.0, 0.2, math.nan, 0.4]), equal_nan=True)
     assert read_image(path, "gray").max() == 1 and frame.isnan().sum() == 3
+    assert image_size(path) == (2, 4)
     halved = shrunk(frame, 2)
     torch.testing.assert_close(halved, torch.tensor([[[0.1, 0.6]]]))
     assert shrunk(torch.full((1, 2, 2), math.nan), 2).isnan().all()
@@ -135,7 +140,8 @@ def test_packed_radar_composites(tmp_path):
     ("options", "message"),
     [
         ({}, "give --data.train FOLDER and --data.test FOLDER, or --data.root FOLDER"),
-        ({"root": "."}, "sequences of 6 \\+ 3 frames to test on, the longest has 8"),
+        ({"root": "."}, r"data.frames \+ data.horizon = 9 frames to test on, the longest has 8"),
+        ({"train": ".", "test": "s2", "frames": 2}, "8 of the test frames are training frames too"),
         ({"root": ".", "train": "s1"}, "give --data.train FOLDER and"),
         ({"train": "s1", "test": "s2", "frames": 2, "patch_size": 11}, "data.patch_size: expected at most 10, as"),
         ({"test": "s1", "frames": 2}, "needs --data.train FOLDER to train on"),
@@ -149,6 +155,18 @@ def test_slips_of_folders_are_told(sequences, options, message):
         setattr(config, key, str(sequences / value) if key in ("root", "train", "test") else value)
     with pytest.raises(PDEConvError, match=message):
         len(load_data(config, "forecast", 0).train)
+
+
+def test_short_sequences_are_left_out(sequences):
+    write_image(sequences / "s3" / "frame0.png", torch.zeros(5, 5))
+    with pytest.warns(UserWarning, match="1 of 3 sequences to test on have less than 4 frames"):
+        data = load_data(DataConfig("frames", test=str(sequences), frames=2, horizon=2), "forecast", 0)
+    assert len(data.test) == 10
+
+
+def test_a_training_folder_is_not_needed_for_a_test(sequences):
+    config = DataConfig("frames", train="missing", test=str(sequences / "s1"), frames=2, horizon=2)
+    assert len(load_data(config, "forecast", 0).test) == 5
 
 
 def test_frames_of_two_sizes_are_told(sequences):
@@ -169,7 +187,8 @@ def test_cells_without_a_measurement_do_not_count():
     found = task.summary(metrics)
     assert found["mae"] == pytest.approx(error.abs().mean().item())
     assert found["psnr"] == pytest.approx(-10 * math.log10(error.square().mean()), rel=1e-4)
-    torch.testing.assert_close(lead_errors(inputs[:, -1:].expand_as(holes), holes), error.abs().mean((0, 2, 3, 4)))
+    torch.testing.assert_close(lead_errors(inputs[:, -1:].expand_as(holes), holes), error.abs().sum((0, 2, 3, 4)))
+    assert lead_errors(torch.full_like(holes, math.nan), holes).isnan().all()
 
 
 def test_the_critical_success_index_counts_hits_misses_and_false_alarms():
@@ -193,7 +212,11 @@ def test_a_run_from_its_configuration_to_pictures(tmp_path, capsys):
     tested = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if line["kind"] == "test"][-1]
     assert {"psnr", "mse", "mae", "ssim", "csi_0.5"} <= tested.keys()
     assert evaluate.main([run, "--output", str(tmp_path / "out"), "--root", "anywhere"]) == 0
-    assert "2 frames" in capsys.readouterr().out or (tmp_path / "out" / "forecast.png").exists()
+    assert "forecast.png" in capsys.readouterr().out and (tmp_path / "out" / "forecast.png").exists()
+    with pytest.raises(PDEConvError, match="horizon: give --frames"):
+        evaluate.main([run, "--horizon", "3"])
+    with pytest.raises(PDEConvError, match="image: this network forecasts"):
+        evaluate.main([run, "--image", "picture.png"])
 
 
 def test_a_folder_of_frames_is_forecast(tmp_path, sequences, capsys):
@@ -212,8 +235,8 @@ def test_a_folder_of_frames_is_forecast(tmp_path, sequences, capsys):
     length = ["--data.frames", "2", "--data.horizon", "2", "--data.sequences_per_epoch", "4"]
     assert train.main([*model, *data, *length, "--epochs", "1", "--batch_size", "2", "--run", run]) == 0
     assert evaluate.main([run, "--frames", str(sequences / "s1"), "--horizon", "3", "--output", str(output)]) == 0
-    assert sorted(path.name for path in output.iterdir()) == ["s1.gif", "s1_+1.png", "s1_+2.png", "s1_+3.png"]
-    assert read_image(output / "s1_+1.png", "gray").shape == (1, 10, 12)
+    assert sorted(path.name for path in output.iterdir()) == ["s1.gif", "s1_+001.png", "s1_+002.png", "s1_+003.png"]
+    assert read_image(output / "s1_+001.png", "gray").shape == (1, 10, 12)
 
 
 @pytest.mark.parametrize(
