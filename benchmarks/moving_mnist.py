@@ -5,8 +5,9 @@ python benchmarks/moving_mnist.py --root FOLDER_OF_MNIST --runs FOLDER [--minute
 Both are trained by configs/forecast/moving_mnist.yaml, with the same data, loss, optimizer, schedule and batch size,
 for the same wall time. The two runs of a seed go side by side, on one core each; how many steps fill the time is
 measured just before, side by side too. Figures are after the last step, on 1,000 test sequences: mean squared error of
-a frame, summed over its 64 x 64 pixels as is the custom, and SSIM. The test sequences are made from MNIST's test digits, and are not those
-of published tables. Runs are kept in ``--runs``: a benchmark that was interrupted goes on where it stopped.
+a frame, summed over its 64 x 64 pixels as is the custom, and SSIM. The test sequences are made from MNIST's test
+digits, and are not those of published tables. Runs are kept in ``--runs``: a benchmark that was interrupted goes on
+where it stopped.
 """
 
 import argparse

@@ -125,9 +125,7 @@ class Forecasting(Task):
 
 
 def lead_errors(forecast: Tensor, truth: Tensor) -> Tensor:
-    """The sum of absolute errors, where the truth is known, of each frame to come, (horizon,); forecasts are held within
-    [0, 1].
-    """
+    """The sum of absolute errors of each frame to come, (horizon,), where it is known; forecasts are held in [0, 1]."""
     return torch.where(truth.isfinite(), forecast.clamp(0, 1) - truth.nan_to_num(0.0), 0.0).abs().sum((0, 2, 3, 4))
 
 
