@@ -101,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
     if settings.weights == "plain":
         network.load_state_dict(checkpoint.model)
     network = accelerator.prepare_model(network, evaluation_mode=True)
-    config.data = with_statistics(config.data, checkpoint.training["data"])
+    config.data = with_statistics(config.data, checkpoint.training.get("data", {}))
     display = Display(total=1, step=0, visible=True, bar=False)
     with torch.no_grad():
         if config.task == "forecast" and settings.image is not None:
