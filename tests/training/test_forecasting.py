@@ -95,11 +95,11 @@ def test_frames_of_folders(sequences):
 
 
 def test_frames_may_be_read_when_they_are_needed(sequences):
-    config = DataConfig("frames", root=str(sequences), train_share=0.7, frames=2, horizon=3, patch_size=6)
+    config = DataConfig("frames", root=str(sequences), train_share=0.7, frames=2, horizon=2, patch_size=6)
     held, read = (load_data(replace(config, memory_gib=gib), "forecast", 0) for gib in (1.0, 0.0))
     assert held.test.in_memory and not read.test.in_memory
     for part in ("train", "test"):
-        for one, other in zip(*(getattr(data, part).batch(torch.arange(4), 1) for data in (held, read)), strict=True):
+        for one, other in zip(*(getattr(data, part).batch(torch.arange(2), 1) for data in (held, read)), strict=True):
             assert torch.equal(one, other)
 
 
@@ -213,8 +213,9 @@ def test_a_run_from_its_configuration_to_pictures(tmp_path, capsys):
     assert {"psnr", "mse", "mae", "ssim", "csi_0.5"} <= tested.keys()
     assert evaluate.main([run, "--output", str(tmp_path / "out"), "--root", "anywhere"]) == 0
     assert "forecast.png" in capsys.readouterr().out and (tmp_path / "out" / "forecast.png").exists()
-    with pytest.raises(PDEConvError, match="horizon: give --frames"):
+    with pytest.raises(SystemExit):
         evaluate.main([run, "--horizon", "3"])
+    assert "horizon: give --frames" in capsys.readouterr().err
     with pytest.raises(PDEConvError, match="image: this network forecasts"):
         evaluate.main([run, "--image", "picture.png"])
 
