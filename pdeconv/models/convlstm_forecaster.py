@@ -46,7 +46,7 @@ class ConvLSTMForecaster(Forecaster[tuple[Tensor, Memory]]):
         self, in_channels: int = 1, widths: Sequence[int] = (32, 32), patch: int = 4, kernel_size: int = 3
     ) -> None:
         super().__init__(in_channels, patch)
-        widths = checked_counts("convlstm_forecaster", "widths", widths)
+        self.widths = widths = checked_counts("convlstm_forecaster", "widths", widths)
         kernel_size = checked_count("convlstm_forecaster", "kernel_size", kernel_size, odd=True)
         before = (in_channels * patch**2, *widths[:-1])
         self.cells = nn.ModuleList(
@@ -70,7 +70,7 @@ class ConvLSTMForecaster(Forecaster[tuple[Tensor, Memory]]):
         u = functional.pixel_unshuffle(shown, self.patch)
         memories: Memory = []
         for number, cell in enumerate(self.cells):
-            empty = u.new_zeros(len(u), cell.out_channels // 4, *u.shape[2:])  # pyright: ignore[reportOperatorIssue]
+            empty = u.new_zeros(len(u), self.widths[number], *u.shape[2:])
             hidden, memory = (empty, empty) if state is None else state[1][number]
             enters, forgets, leaves, new = cell(torch.cat((u, hidden), 1)).chunk(4, 1)
             memory = torch.sigmoid(forgets + 1) * memory + torch.sigmoid(enters) * torch.tanh(new)

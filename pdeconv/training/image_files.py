@@ -1,9 +1,9 @@
 """Reading and writing image files: any of the usual formats to and from tensors of values in [0, 1]."""
 
 import gzip
-import io
 import warnings
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import torch
@@ -48,11 +48,16 @@ def _ending(path: Path) -> str:
     return "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
+def _opened(path: Path) -> IO[bytes]:
+    """The bytes of a file, unpacked if it is gzipped."""
+    return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
 def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of an image file, from its header where the format allows."""
     path = Path(path)
     try:
-        with Image.open(gzip.open(path) if path.suffix.lower() == ".gz" else path) as image:
+        with _opened(path) as file, Image.open(file) as image:
             width, height = image.size
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         return (width, height) if turned else (height, width)
@@ -118,7 +123,7 @@ def write_image(path: str | Path, image: Tensor) -> None:
 def _decode(path: Path) -> NDArray:
     """The stored values, (H, W) or (H, W, C)."""
     if path.suffix.lower() == ".gz":
-        with Image.open(io.BytesIO(gzip.decompress(path.read_bytes()))) as image:
+        with _opened(path) as file, Image.open(file) as image:
             return _decode_eight_bit(image) if image.mode in _EIGHT_BIT else _decode_deep(image)
     if path.suffix.lower() == ".png":
         values = decode_deep_png(path)
