@@ -47,7 +47,12 @@ def normalised(images: Tensor, largest: float, statistics: Statistics) -> Tensor
     """(images / largest − mean) / standard deviation, by channel, in single precision."""
     shape = -1, *(1,) * (images.dim() - 2)
     mean, deviation = (torch.tensor(values, device=images.device).reshape(shape) for values in statistics)
-    return (images.float() - mean * largest) / (deviation * largest)
+    return ((wide(images) - mean * largest) / (deviation * largest)).float()
+
+
+def wide(values: Tensor) -> Tensor:
+    """As floating point that holds them: double precision of what single would round."""
+    return values.double() if values.dtype in (torch.float64, torch.int32, torch.int64) else values.float()
 
 
 def prepared_image(image: Tensor, size: int, statistics: Statistics, margin: bool = False) -> Tensor:

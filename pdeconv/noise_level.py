@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pdeconv.errors import PDEConvError, checked_type
+from pdeconv.errors import PDEConvError
+from pdeconv.layers_by_dims import SAMPLES, checked_dims
 from pdeconv.precision import without_autocast
 
 SIDE = 5  # of a patch; 8, as in the paper, is no more accurate, and dearer
@@ -23,7 +24,7 @@ CLIPPED = 0.05  # share of a frame's cells at the image's extremes from which it
 
 
 @torch.no_grad()
-def estimate_noise_level(image: Tensor) -> Tensor:
+def estimate_noise_level(image: Tensor, dims: int = 2) -> Tensor:
     """The standard deviation σ of additive white Gaussian noise, for each image by itself; without gradients.
 
     Patches of a clean image lie near a subspace of low dimension, so the small eigenvalues of the covariance of its
@@ -49,8 +50,8 @@ def estimate_noise_level(image: Tensor) -> Tensor:
     reports to the CPU whether it succeeded.
 
     Args:
-        image: (B, C, H, W), floating point, in any units; or signals (B, C, L), or volumes (B, C, D, H, W). All
-            channels have the same noise.
+        image: (B, C, *S), floating point, in any units. All channels have the same noise.
+        dims: Number of spatial axes: 2 for images, 1 for signals (B, C, L), 3 for volumes (B, C, D, H, W).
 
     Returns:
         σ of shape (B,) in the image's units, float32 (float64 of a float64 image); NaN where an image holds NaN or ∞.
@@ -70,17 +71,16 @@ def estimate_noise_level(image: Tensor) -> Tensor:
         >>> print(f"{sigma.item():.2f}")
         0.10
     """
-    checked_type("estimate_noise_level", image, Tensor, "give one of shape (B, C, H, W)")
-    if image.dim() not in (3, 4, 5) or not image.is_floating_point() or 0 in image.shape[1:]:
-        raise PDEConvError(
-            "estimate_noise_level needs floating-point images (B, C, H, W), signals or volumes, "
-            f"but got {tuple(image.shape)} of {image.dtype}."
-        )
+    takes = f"estimate_noise_level needs floating-point {SAMPLES[checked_dims('estimate_noise_level', dims)]}"
+    if not isinstance(image, Tensor):
+        raise PDEConvError(f"{takes}, but got {type(image).__name__}.")
+    if image.dim() != 2 + dims or not image.is_floating_point() or 0 in image.shape[1:]:
+        raise PDEConvError(f"{takes}, but got {tuple(image.shape)} of {image.dtype}; dims={dims} says so.")
     with without_autocast(image):
         u = image if image.dtype == torch.float64 else image.float()
         every = tuple(range(1, u.dim()))
         finite = (u.amin(every).isfinite() & u.amax(every).isfinite()).reshape(-1)
-        sigma = {3: _level_of_signals, 4: _level, 5: _level_of_volumes}[u.dim()](u)
+        sigma = {1: _level_of_signals, 2: _level, 3: _level_of_volumes}[dims](u)
     return torch.where(finite, sigma, math.nan)
 
 

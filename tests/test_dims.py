@@ -131,7 +131,7 @@ def test_the_promise_of_a_denoiser(name, dims):
     one = (1,) * dims
     for shape in ((), (2,), (2, 1, *one), (2, 1, *SIZES[dims])):
         torch.testing.assert_close(model(noisy, torch.full(shape, 0.1).double()), expected)
-    assert torch.equal(model(noisy), model(noisy, estimate_noise_level(noisy)))
+    assert torch.equal(model(noisy), model(noisy, estimate_noise_level(noisy, dims)))
     assert torch.equal(model.trajectory(noisy, 0.1).states[-1], expected)
     with pytest.raises(PDEConvError, match=r"sigma .*a map \(2, 1, "):
         model(noisy, torch.ones(2, 3, *one))
@@ -179,14 +179,14 @@ def test_the_level_of_noise_on_any_axes(dims, size):
     ramp = torch.linspace(0, 1, size[-1]).expand(2, 1, *size)
     noise = torch.randn(ramp.shape, generator=torch.manual_seed(0))
     levels = torch.tensor([0.03, 0.2]).reshape(2, 1, *(1,) * dims)
-    found = estimate_noise_level(ramp + levels * noise)
+    found = estimate_noise_level(ramp + levels * noise, dims)
     torch.testing.assert_close(found, levels.flatten(), rtol=0.08, atol=0)
     jumps = ramp + levels * noise + (torch.arange(size[-1]) % 50 > 24)
-    torch.testing.assert_close(estimate_noise_level(jumps), levels.flatten(), rtol=0.12, atol=0)
+    torch.testing.assert_close(estimate_noise_level(jumps, dims), levels.flatten(), rtol=0.12, atol=0)
     sick = ramp.clone()
     sick[0, 0, 0] = torch.nan
-    assert estimate_noise_level(sick).isnan().tolist() == [True, False]
-    assert estimate_noise_level(torch.rand(1, 1, *(1,) * dims)).tolist() == [0]
+    assert estimate_noise_level(sick, dims).isnan().tolist() == [True, False]
+    assert estimate_noise_level(torch.rand(1, 1, *(1,) * dims), dims).tolist() == [0]
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])

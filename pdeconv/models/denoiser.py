@@ -160,7 +160,7 @@ def noise_map(noisy: Tensor, sigma: float | Tensor | None) -> Tensor:
     """
     batch, ones = noisy.shape[0], (1,) * (noisy.ndim - 2)
     if sigma is None:
-        level = estimate_noise_level(noisy)
+        level = estimate_noise_level(noisy, noisy.dim() - 2)
     elif isinstance(sigma, Tensor):
         if sigma.dtype == torch.bool or sigma.is_complex():
             raise PDEConvError(f"A denoiser needs real numbers for sigma, but got a tensor of {sigma.dtype}.")

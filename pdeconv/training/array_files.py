@@ -58,7 +58,7 @@ class Archive:
                 return np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             with np.load(self.path, allow_pickle=False) as arrays:
                 return arrays[name]
-        except ValueError as error:
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise PDEConvError(f"{name} in {self.path} cannot be read as plain numbers: {error}") from error
 
 
@@ -119,7 +119,7 @@ def labels_of(archive: Archive, part: str, count: int) -> Tensor:
     labels = archive.array(name)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.shape != (count,) or labels.dtype.kind not in "uib":
+    if labels.shape != (count,) or count == 0 or labels.dtype.kind not in "uib":
         raise PDEConvError(
             f"{name}: expected a whole number for each of the {count} images, ({count},) or ({count}, 1), got the "
             f"shape {labels.shape} of {labels.dtype}"
@@ -155,14 +155,16 @@ def chunks(array: NDArray) -> list[NDArray]:
 def as_tensor(array: NDArray) -> Tensor:
     """A copy in memory, of the same values."""
     kind = WIDER.get(array.dtype.name, array.dtype.newbyteorder("="))
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=kind))
+    return torch.from_numpy(np.array(array, dtype=kind, order="C"))
 
 
 @dataclass(frozen=True, eq=False)
 class MappedSamples:
-    """Reads samples at some indices from a mapped array (N, C, *S)."""
+    """Reads samples at some indices from a mapped array (N, C, *S); of ``places`` alone, if they are given."""
 
     array: NDArray
+    places: Tensor | None = None
 
     def __call__(self, indices: Tensor) -> Tensor:
-        return torch.stack([as_tensor(self.array[index]) for index in indices.tolist()])
+        chosen = indices if self.places is None else self.places[indices]
+        return torch.stack([as_tensor(self.array[index]) for index in chosen.tolist()])

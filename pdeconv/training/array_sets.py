@@ -100,7 +100,7 @@ def _labelled(
         values, labels = samples.values, samples.labels
         if config.train_images is not None:
             places = chosen_places(labels, len(classes), config)
-            values = values[places] if isinstance(values, Tensor) else MappedSamples(values.array[places.numpy()])
+            values = values[places] if isinstance(values, Tensor) else MappedSamples(values.array, places)
             labels = labels[places]
         return LabelledImages(values, labels, 1.0, statistics, change, config.workers, config.erase)
 
@@ -162,9 +162,13 @@ def _trace(config: DataConfig, task: str) -> tuple[Callable[[], Samples], Sample
     """The set Trace of tslearn's wheel: 100 + 100 signals of 275 samples of a plant's instruments, in 4 classes."""
     found = importlib.util.find_spec("tslearn")  # not imported: that takes seconds
     path = None if found is None or found.origin is None else Path(found.origin).parent / ".cached_datasets/Trace.npz"
-    if path is None or not path.exists():
+    if path is None:
         raise PDEConvError('the data trace comes with the package tslearn: pip install "pdeconv[signals]"')
-    with np.load(path) as arrays:
+    if not path.exists():
+        raise PDEConvError(
+            f"expected the data trace in {path}, where tslearn keeps it; install another version of tslearn"
+        )
+    with np.load(path, allow_pickle=False) as arrays:
         parts = {part: (arrays[f"X_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")}
 
     def samples(part: str) -> Samples:

@@ -121,7 +121,7 @@ class Denoising(Task):
         self, model: nn.Module, data: Data, metrics: MetricCollection, folder: Path, device: torch.device | str
     ) -> list[Path]:
         from pdeconv.training.explored import explored
-        from pdeconv.training.pictures_by_dims import before_and_after, draw_evolution
+        from pdeconv.training.pictures_by_dims import as_drawn, before_and_after, draw_evolution
         from pdeconv.viz import BeforeAfter, evolution_figure
         from pdeconv.viz.comparison import busiest_square
 
@@ -147,16 +147,17 @@ class Denoising(Task):
             if isinstance(told, Tensor) and told.ndim == 4:
                 told = told[..., top : top + side, left : left + side]
             trajectory = model.trajectory(part[None].to(device), told)  # pyright: ignore[reportCallIssue]
-            as_picture = all(state.shape[1] == data.channels for state in trajectory.states)
+            same = all(state.shape[1] == data.channels for state in trajectory.states)
+            as_picture = same and data.channels in (1, 3)
             paths.append(folder / "evolution.png")
             evolution_figure(
                 trajectory,
-                picture=None if as_picture else part,
+                picture=None if as_picture else as_drawn(part),
                 as_picture=as_picture,
                 columns=6,
                 title=f"{images[0].name.capitalize()}, from noisy to denoised",
             ).savefig(paths[1])
-            shown = part[None].to(device), part, None, f"{images[0].name.capitalize()}, denoised"
+            shown = part[None].to(device), as_drawn(part), None, f"{images[0].name.capitalize()}, denoised"
             paths += explored(folder.parent / "explore.html", model, *shown)
         return paths
 

@@ -125,25 +125,26 @@ def require_dims(config: TrainConfig, data: Data) -> None:
     from pdeconv.layers_by_dims import SAMPLES
     from pdeconv.models import model_options
 
-    if config.model.source is not None and "dims" not in model_options(config.model.name):
-        return  # a user's own model is for what it is for
     dims = 2 if config.model.dims is None else config.model.dims
-    if dims != data.dims:
+    own = config.model.source is not None and "dims" not in model_options(config.model.name)  # for what it is for
+    if dims != data.dims and not own:
         raise PDEConvError(
             f"model.dims: expected {data.dims}, as the data {config.data.name} is of {SAMPLES[data.dims]}, got a model "
             f"for {SAMPLES[dims]}; set model.dims to {data.dims}, or, if an axis of the data is that of the channels, "
             "set data.channel_axis"
         )
-    if dims == 2:
+    if data.dims == 2:
         return
     given = {
-        "channels_last": config.channels_last is True,
+        "channels_last": config.channels_last is True or (own and config.channels_last == "auto"),
         "denoising.compare": config.task == "denoising" and config.denoising.compare,
         "denoising.noise": config.task == "denoising" and config.denoising.noise != "gaussian",
     }
     for key, wrong in given.items():
         if wrong:
-            raise PDEConvError(f"{key}: what it asks for is for images alone, and model.dims is {dims}; leave it out")
+            raise PDEConvError(
+                f"{key}: what it asks for is for images alone, and the data is of {SAMPLES[data.dims]}; leave it out"
+            )
 
 
 def require_argument(name: str, argument: str, task: str) -> None:
