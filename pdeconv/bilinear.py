@@ -21,11 +21,13 @@ Gather = Callable[[Tensor, Sequence[Tensor], Boundary], Tensor]
 
 def suits_bilinear(u: Tensor, positions: Sequence[Tensor], boundary: Boundary) -> bool:
     """Whether :func:`bilinear` takes a state. Compilers fuse the gathering, and transforms know it."""
+    if torch.compiler.is_compiling() or is_transformed():  # first of all: sizes may be symbols
+        return False
     same = all(at.dtype == u.dtype for at in positions)
     known = u.device.type in _DEVICES and u.dtype in _TYPES and boundary in _PADDING
     fits = u.dim() == 4 and len(u) > 0 and min(u.shape[2:]) > 1
     repeats = not (u.is_cuda and torch.are_deterministic_algorithms_enabled())  # its backward on CUDA does not
-    return fits and same and known and repeats and not torch.compiler.is_compiling() and not is_transformed()
+    return fits and same and known and repeats
 
 
 def bilinear(u: Tensor, positions: Sequence[Tensor], boundary: Boundary, gather: Gather) -> Tensor:
