@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
-from training_runs import last_test, multiply_adds, train, training_seconds
+from training_runs import as_arguments, last_test, multiply_adds, train, training_seconds
 
 from pdeconv.training.config import parse_config
 from pdeconv.training.network import build_network
@@ -30,8 +30,7 @@ class Contender:
 
     def network(self, channels: int) -> nn.Module:
         """The network at its start, of ten classes."""
-        given = [text for key, value in self.keys.items() for text in (f"--{key}", str(value))]
-        config = parse_config(["--config", self.config, *given])
+        config = parse_config(["--config", self.config, *as_arguments(self.keys)])
         return build_network(config.model, channels, [str(number) for number in range(10)])
 
     def size(self, shape: tuple[int, int, int]) -> tuple[int, int]:

@@ -32,8 +32,7 @@ def train(folder: Path, config: str, keys: Mapping[str, object]) -> None:
 
 def remaining(folder: Path, config: str, keys: Mapping[str, object]) -> list[str] | None:
     """What to give ``train.py`` for a run to come to its end; None for one that has. As of ``train``."""
-    given = [text for key, value in keys.items() for text in (f"--{key}", str(value))]
-    arguments = ["--config", config, "--run", str(folder), "--resume", "auto", *given]
+    arguments = ["--config", config, "--run", str(folder), "--resume", "auto", *as_arguments(keys)]
     if not is_finished(folder):
         return arguments
     try:
@@ -41,6 +40,11 @@ def remaining(folder: Path, config: str, keys: Mapping[str, object]) -> list[str
     except PDEConvError as error:
         raise SystemExit(f"{folder}: {error}") from error
     return None
+
+
+def as_arguments(keys: Mapping[str, object]) -> list[str]:
+    """``--KEY VALUE …``, as ``train.py`` takes them."""
+    return [text for key, value in keys.items() for text in (f"--{key}", str(value))]
 
 
 def is_finished(folder: Path) -> bool:

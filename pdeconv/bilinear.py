@@ -44,9 +44,8 @@ def bilinear(u: Tensor, positions: Sequence[Tensor], boundary: Boundary, gather:
         at * (2 / (n - 1)) - 1 if corners else at * (2 / n) + (1 / n - 1)
         for at, n in zip(positions, sizes, strict=True)
     ]
-    shared = all(
-        at.dim() < 3 or at.shape[-3] == 1 for at in positions
-    )  # channels are looked up together, or one by one
+    # Channels that share their places are looked up together, others one by one.
+    shared = all(at.dim() < 3 or at.shape[-3] == 1 for at in positions)
     shape = (len(u), 1 if shared else u.shape[1], *sizes)
     places = torch.stack([at.expand(shape) for at in reversed(scaled)], -1).flatten(0, 1)
     sampled = _Sampled.apply(u if shared else u.reshape(-1, 1, *sizes), places, boundary, gather)
@@ -60,9 +59,8 @@ class _Sampled(torch.autograd.Function):
         ctx.save_for_backward(u, places)
         ctx.boundary, ctx.gather = boundary, gather
         sampled = torch.grid_sampler_2d(u, places, _LINEAR, *_PADDING[boundary])
-        return sampled.add_(
-            (0.0 * places.sum(-1))[:, None]
-        )  # a place that is no number has no value: the kernel gives one
+        # A place that is no number has no value, where the kernel gives one.
+        return sampled.add_((0.0 * places.sum(-1))[:, None])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore

@@ -29,10 +29,10 @@ from pdeconv.training.axis_changes import ShiftAndFlipAxes
 from pdeconv.training.clean_arrays import CleanArrays
 from pdeconv.training.data import Data
 from pdeconv.training.data_config import DataConfig
+from pdeconv.training.image_sets import BYTES_PER_GIB
 from pdeconv.training.labelled_images import LabelledImages, chosen_places
 from pdeconv.training.solids import NOISE, SIDE, SOLIDS, TEST, TRAIN, solids
 
-BYTES_PER_GIB = 2**30
 BODIES = 3  # in a volume to denoise
 
 Values = Tensor | MappedSamples

@@ -134,6 +134,8 @@ def mixing(count: int, strength: float, seed: int, first: int) -> tuple[Tensor, 
 
 def _visible(image: Tensor) -> Tensor:
     """A normalised image brought back into [0, 1], for looking at; gray or RGB."""
-    image = image if image.shape[0] in (1, 3) else image[:1]
+    from pdeconv.training.pictures_by_dims import as_drawn  # matplotlib is not needed before
+
+    image = as_drawn(image)
     low, high = image.min(), image.max()
     return (image - low) / (high - low).clamp(min=1e-12)

@@ -18,10 +18,9 @@ from pdeconv.training.augmentation import turned_places
 from pdeconv.training.data import Data
 from pdeconv.training.data_config import DataConfig
 from pdeconv.training.image_files import channels_of, image_size, list_images, read_image
+from pdeconv.training.image_sets import BYTES_PER_GIB
 from pdeconv.training.labelled_images import read_ahead
 from pdeconv.training.randomness import uniform
-
-BYTES_PER_GIB = 2**30
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pdeconv.image_square import MARGIN, Statistics, resized_square
 from pdeconv.training.data import Data
 from pdeconv.training.data_config import DataConfig
 from pdeconv.training.image_files import list_images, read_image
+from pdeconv.training.image_sets import BYTES_PER_GIB
 from pdeconv.training.labelled_images import (
     CenterCrop,
     LabelledImages,
@@ -74,7 +75,7 @@ def load_image_folder(config: DataConfig) -> Data:
     def source(paths: list[Path], labels: list[int], change: ZoomAndFlip | CenterCrop) -> LabelledImages:
         files = SquareFiles(tuple(paths), side)
         held = len(paths) if paths is test_paths else len(paths) + len(test_paths)
-        pixels = files(torch.arange(len(paths))) if held * bytes_each <= config.memory_gib * 2**30 else files
+        pixels = files(torch.arange(len(paths))) if held * bytes_each <= config.memory_gib * BYTES_PER_GIB else files
         erase = 0.0 if paths is test_paths else config.erase
         return LabelledImages(pixels, torch.tensor(labels), 255.0, STATISTICS, change, config.workers, erase)
 

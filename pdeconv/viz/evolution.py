@@ -51,9 +51,7 @@ def evolution_figure(
         as_picture: show each state as one picture with values in [0, 1], gray or RGB, instead of channel by channel.
         title: over all.
     """
-    count = len(trajectory.states)
-    if count == 0 or len(trajectory.times) != count:
-        raise PDEConvError(f"expected as many times as states, at least one; got {len(trajectory.times)} and {count}")
+    count = count_of_states(trajectory)
     if trajectory.states[0].ndim not in (4, 5):
         raise PDEConvError(
             f"expected states of shape (B, C, H, W) or (B, C, D, H, W), got {tuple(trajectory.states[0].shape)}; "
@@ -86,6 +84,14 @@ def evolution_figure(
             -0.03, 0.5, name, transform=first, rotation=90, ha="right", va="center", color=QUIET, fontsize=8
         )
     return figure
+
+
+def count_of_states(trajectory: HasTimesAndStates) -> int:
+    """How many there are. Raises ``PDEConvError`` unless there is one at least, and as many times."""
+    count = len(trajectory.states)
+    if count == 0 or len(trajectory.times) != count:
+        raise PDEConvError(f"expected as many times as states, at least one; got {len(trajectory.times)} and {count}")
+    return count
 
 
 def middle_slice(state: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pdeconv.errors import PDEConvError
 from pdeconv.viz.comparison import BeforeAfter
-from pdeconv.viz.evolution import HasTimesAndStates, evenly
+from pdeconv.viz.evolution import HasTimesAndStates, count_of_states, evenly
 from pdeconv.viz.style import ACCENT, FAINT, INK, QUIET, montage, styled
 
 CURVES = "viridis"
@@ -36,9 +36,7 @@ def signal_evolution_figure(
     Raises:
         PDEConvError: If the states are not signals, or there are not as many as times.
     """
-    count = len(trajectory.states)
-    if count == 0 or len(trajectory.times) != count:
-        raise PDEConvError(f"expected as many times as states, at least one; got {len(trajectory.times)} and {count}")
+    count = count_of_states(trajectory)
     if trajectory.states[0].ndim != 3:
         raise PDEConvError(f"expected states of shape (B, C, L), got {tuple(trajectory.states[0].shape)}")
     shown = evenly(count, curves)
