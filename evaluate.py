@@ -111,7 +111,7 @@ def main(argv: Sequence[str]) -> int:
         if settings.frames is not None:
             forecast(settings, config, network, accelerator.device, display)
         elif settings.image is None:
-            measure(settings, config, network, accelerator, display)
+            measure(settings, config, classes, network, accelerator, display)
         elif config.task == "denoising":
             denoise(settings, config, network, accelerator.device, display)
         elif config.task == "inpainting":
@@ -122,7 +122,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measure(
-    settings: EvaluateConfig, config: TrainConfig, network: nn.Module, accelerator: Accelerator, display: Display
+    settings: EvaluateConfig,
+    config: TrainConfig,
+    classes: Sequence[str] | None,
+    network: nn.Module,
+    accelerator: Accelerator,
+    display: Display,
 ) -> None:
     """The metrics on the test set, the pictures and the comparison that the run ended with."""
     places = {"root": settings.root, "test": settings.test}
@@ -130,6 +135,9 @@ def measure(
     if where.name == "frames" and settings.test is not None:
         where.root = None  # a folder for the test alone
     data = load_data(where, config.task, config.seed)
+    if data.classes is not None and classes is not None:
+        check_classes(data.classes, classes)
+        data = replace(data, classes=tuple(classes))
     task = create_task(config, data)
     size = settings.batch_size or (config.batch_size if config.task == "forecast" else 128)
     metrics, summary = evaluate(task, network, data.test, accelerator, size)
@@ -141,6 +149,17 @@ def measure(
         display.show(report)
     for path in pictures:
         display.say(str(path))
+
+
+def check_classes(found: Sequence[str], trained: Sequence[str]) -> None:
+    """Raise ``PDEConvError`` unless a label of the data means the class that it meant in training."""
+    for number, name in enumerate(found):
+        if number >= len(trained) or name != trained[number]:
+            meant = repr(trained[number]) if number < len(trained) else "no class"
+            raise PDEConvError(
+                f"root: class {number} of the data is {name!r}, but was {meant} in training; give data with the "
+                f"{len(trained)} classes of the training, in their order"
+            )
 
 
 def denoise(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,23 +80,45 @@ class LeakyIntegrateAndFire(nn.Module):
                 "frames lie along axis 1."
             )
         check_state(currents[:, 0])
-        membrane, spikes = torch.full_like(currents[:, 0], self.reset), []
-        for current in currents.unbind(1):
+        return torch.stack(self.spikes(currents.unbind(1)), 1)
+
+    def spikes(self, currents: Sequence[Tensor]) -> list[Tensor]:
+        """The spikes of each frame, from the currents (B, C, *S) of each, from the reset potential."""
+        membrane, spikes = torch.full_like(currents[0], self.reset), []
+        for current in currents:
             spike, membrane = self.advance(membrane, current)
             spikes.append(spike)
-        return torch.stack(spikes, 1)
+        return spikes
 
     def advance(self, membrane: Tensor, current: Tensor) -> tuple[Tensor, Tensor]:
         """One frame: the spikes and the next membrane potential, from a membrane and a current (B, C, *S)."""
         leak = self.leak(membrane, Grid(dims=membrane.dim() - 2))
         membrane = torch.lerp(membrane, self.rest + current, -torch.expm1(-leak * self.dt))
-        spike = self._spike(membrane - self.threshold)
-        return spike, torch.where(spike.detach() > 0, self.reset, membrane)
-
-    def _spike(self, above: Tensor) -> Tensor:
-        """1 where ``above`` ≥ 0, else 0, with the slope of the surrogate."""
-        surrogate = torch.arctan(math.pi * self.sharpness * above) / math.pi
-        return (above >= 0).to(above.dtype) + (surrogate - surrogate.detach())
+        spike = _Jump.apply(membrane, self.threshold, self.sharpness)
+        fired = spike.detach()
+        kept = membrane * (1 - fired)
+        return spike, kept + self.reset * fired if self.reset else kept
 
     def extra_repr(self) -> str:
         return f"dt={self.dt:g}, threshold={self.threshold:g}, rest={self.rest:g}, reset={self.reset:g}"
+
+
+class _Jump(torch.autograd.Function):
+    """1 where u ≥ threshold, else 0, with the slope of the surrogate: its arctangent itself is never computed."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(u: Tensor, threshold: float, sharpness: float) -> Tensor:
+        return (u >= threshold).to(u.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float, float], output: Tensor) -> None:
+        u, ctx.threshold, ctx.sharpness = inputs
+        ctx.save_for_backward(u)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (u,) = ctx.saved_tensors
+        away = (u - ctx.threshold) * (math.pi * ctx.sharpness)
+        return slope * ctx.sharpness / away.square().add(1), None, None

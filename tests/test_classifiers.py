@@ -24,6 +24,7 @@ from pdeconv.models.registry import model_constructor, model_options
 from pdeconv.models.spiking_classifier import Neurons
 
 every = pytest.mark.parametrize("name", CLASSIFIERS)
+every_dims = pytest.mark.parametrize("dims", [1, 2, 3])
 
 
 def test_all_are_listed():
@@ -166,16 +167,17 @@ def test_memory_changes_no_gradient(name):
         assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(gradients[0], others, strict=True))
 
 
-def outgrown(name):
+def outgrown(name, dims=2):
     """A small model whose weights have gone astray."""
-    model = small(name).eval().double()
+    model = small(name, dims=dims).eval().double()
     for weight in model.parameters():
         weight.add_(2 * torch.randn_like(weight))
     return model
 
 
 def keeps_the_range(before, after):
-    low, high = before.amin((2, 3), keepdim=True), before.amax((2, 3), keepdim=True)
+    cells = tuple(range(2, before.dim()))
+    low, high = before.amin(cells, keepdim=True), before.amax(cells, keepdim=True)
     return bool(((after >= low - 1e-9) & (after <= high + 1e-9)).all())
 
 
@@ -186,15 +188,16 @@ def test_adr_features_stay_within_one():
 
 
 @torch.no_grad()
+@every_dims
 @pytest.mark.parametrize("steps", [4, 7])
-def test_global_layers_keep_the_range(steps):
-    model = small("global_diffusion_classifier", steps=steps).double()
+def test_global_layers_keep_the_range(steps, dims):
+    model = small("global_diffusion_classifier", steps=steps, dims=dims).double()
     layers = [layer for layer in model.stages.modules() if isinstance(layer, Evolve) and "DuFort" in layer.step.name]
     assert len(layers) == 2
     for layer in layers:
         for weight in layer.parameters():
             weight.add_(3 * torch.randn_like(weight))
-        u = torch.randn(2, layer.step.term.parts[0].diffusivity.conv.in_channels, 7, 8).double()
+        u = torch.randn(2, layer.step.term.parts[0].diffusivity.conv.in_channels, *(7, 8, 5)[:dims]).double()
         after = layer(u)
         assert keeps_the_range(u, after) and not torch.allclose(u, after, atol=0.1)
         assert layer.step.guaranteed_limit == steps / 4
@@ -203,35 +206,37 @@ def test_global_layers_keep_the_range(steps):
 
 
 @torch.no_grad()
-def test_heat_keeps_range_and_mean_at_any_resolution():
+@every_dims
+def test_heat_keeps_range_and_mean_at_any_resolution(dims):
     """Whatever the weights; each sample has a diffusivity of its own."""
-    model = outgrown("heat_classifier")
+    model = outgrown("heat_classifier", dims=dims)
     conductions = [part for part in model.modules() if isinstance(part, HeatConduction)]
     assert len(conductions) == 3
     for part in conductions:
-        for size in ((1, 1), (5, 6), (16, 9)):
-            x = torch.randn(2, part.mix.in_channels, *size).double()
+        for size in ((1, 1, 1), (5, 6, 2), (16, 9, 5)):
+            x = torch.randn(2, part.mix.in_channels, *size[:dims]).double()
             after = part.heat(x)
             assert keeps_the_range(x, after)
-            assert torch.allclose(after.mean((2, 3)), x.mean((2, 3)))
+            assert torch.allclose(after.flatten(2).mean(2), x.flatten(2).mean(2))
         assert not torch.allclose(after, x, atol=0.1)
         diffusivity = part.heat.step.term.diffusivity(x, part.heat.step.term.grid)
-        assert diffusivity.shape == (2, part.mix.in_channels, 1, 1) and diffusivity.amax() <= 8.0
+        assert diffusivity.shape == (2, part.mix.in_channels, *(1,) * dims) and diffusivity.amax() <= 8.0
         assert not torch.allclose(diffusivity[0], diffusivity[1])
 
 
 @torch.no_grad()
-def test_attention_is_a_convex_combination():
-    model = outgrown("attention_classifier")
+@every_dims
+def test_attention_is_a_convex_combination(dims):
+    model = outgrown("attention_classifier", dims=dims)
     blocks = [block for block in model.modules() if isinstance(block, Evolve)]
     for block in blocks:
         attend = block.step.parts[0]
         assert attend.guaranteed_limit == 1.0 and attend.keeps == {"range"}
-        u = torch.randn(2, attend.term.weight.shape[1], 7, 5).double()
+        u = torch.randn(2, attend.term.weight.shape[1], *(7, 5, 3)[:dims]).double()
         after = attend(u, torch.tensor(1.0).double())
         assert keeps_the_range(u, after) and not torch.allclose(u, after, atol=0.1)
-    u = torch.randn(1, 8, 6, 7).double()
-    whole, parts = (small("attention_classifier", window=window).eval().double() for window in (None, 2))
+    u = torch.randn(1, 8, *(6, 7, 4)[:dims]).double()
+    whole, parts = (small("attention_classifier", window=window, dims=dims).eval().double() for window in (None, 2))
     assert not torch.allclose(whole(u[:, :3]), parts(u[:, :3]))
 
 
@@ -283,6 +288,19 @@ def test_spike_rates():
     assert len(spikes) == 4 and all(set(s.flatten().tolist()) <= {0.0, 1.0} and s.any() for s in spikes)
     silent = small("spiking_classifier", threshold=1e3).eval()
     assert not silent.forward_features(images()).any()
+
+
+def test_the_surrogate_changes_gradients_alone_and_the_leak_the_spikes():
+    def logits_and_slopes(**options):
+        model = small("spiking_classifier", norm_layer=group_norm, **options)
+        logits = model(images())
+        logits.square().sum().backward()
+        return logits.detach(), model.stem[0].weight.grad
+
+    logits, slopes = logits_and_slopes()
+    sharp, other_slopes = logits_and_slopes(sharpness=4.0)
+    assert torch.equal(logits, sharp) and not torch.allclose(slopes, other_slopes)
+    assert not torch.allclose(logits, logits_and_slopes(leak=0.5)[0])
 
 
 @torch.no_grad()

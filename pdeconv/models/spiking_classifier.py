@@ -34,6 +34,8 @@ class SpikingClassifier(Classifier):
         depths: Layers of each stage, after the one that halves the resolution.
         steps: Frames, each of one unit of time.
         threshold: Where a neuron fires; currents are normalised to a variance of about 1.
+        leak: s at the start, above 0 and below 4; a membrane keeps the share exp(−s) over a frame.
+        sharpness: Slope at the threshold of the surrogate that stands for the jump's in training.
         norm_layer: Of the normalisation, by default batch normalisation; it sees each frame of a sample as a sample.
         dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
@@ -61,20 +63,27 @@ class SpikingClassifier(Classifier):
         depths: Sequence[int] = (1, 1),
         steps: int = 4,
         threshold: float = 0.5,
+        leak: float = 2.0,
+        sharpness: float = 2.0,
         norm_layer: Callable[..., nn.Module] | None = None,
         dims: int = 2,
     ) -> None:
         norm_layer = checked_norm("spiking_classifier", norm_layer, dims)
         frames = checked_count("spiking_classifier", "steps", steps)
         threshold = checked_number("spiking_classifier", "threshold", threshold)
+        leak = checked_number("spiking_classifier", "leak", leak)
+
+        def neurons(channels: int) -> Neurons:
+            leaks = PerChannel(channels, ceiling=4.0, initial=leak)
+            return Neurons(frames, LeakyIntegrateAndFire(leaks, threshold=threshold, sharpness=sharpness))
 
         def layer(before: int, after: int, stride: int = 1) -> nn.Sequential:
             current = convolution(before, after, 3, norm_layer, None, stride, dims)
-            return nn.Sequential(*current, Neurons(after, frames, threshold))
+            return nn.Sequential(*current, neurons(after))
 
         def stem(before: int, after: int) -> nn.Sequential:
             current = convolution(before, after, 3, norm_layer, None, dims=dims)
-            return nn.Sequential(*current, Shown(frames), Neurons(after, frames, threshold))
+            return nn.Sequential(*current, Shown(frames), neurons(after))
 
         super().__init__(
             in_channels,
@@ -90,37 +99,36 @@ class SpikingClassifier(Classifier):
         self.frames = frames
 
     def as_map(self, u: Tensor) -> Tensor:
-        """The spike rates (B, C, *S) of spikes (B·T, C, *S)."""
-        return u.unflatten(0, (-1, self.frames)).mean(1)
+        """The spike rates (B, C, *S) of spikes (T·B, C, *S)."""
+        return u.unflatten(0, (self.frames, -1)).mean(0)
 
     def trajectory(self, image: Tensor) -> Trajectory:
         """The spike rates of the last layer over the frames so far, after each frame."""
         u = self.entered(image)
         for stage in self.stages:
             u = stage(u)
-        counts = self.last(u).unflatten(0, (-1, self.frames)).cumsum(1)
+        counts = self.last(u).unflatten(0, (self.frames, -1)).cumsum(0)
         times = torch.arange(1.0, self.frames + 1, device=image.device)
-        return Trajectory(times, tuple(count / (i + 1) for i, count in enumerate(counts.unbind(1))))
+        return Trajectory(times, tuple(count / (i + 1) for i, count in enumerate(counts)))
 
 
 class Shown(nn.Module):
-    """(B, C, *S) for ``frames`` frames, the frames of a sample one after the other: (B·T, C, *S)."""
+    """(B, C, *S) for ``frames`` frames, a frame of all samples after the other: (T·B, C, *S)."""
 
     def __init__(self, frames: int) -> None:
         super().__init__()
         self.frames = frames
 
     def forward(self, u: Tensor) -> Tensor:
-        return u[:, None].expand(-1, self.frames, *u.shape[1:]).flatten(0, 1)
+        return torch.cat([u] * self.frames)
 
 
 class Neurons(nn.Module):
-    """Spikes (B·T, C, *S) that currents of that shape cause; at the start a membrane keeps a seventh over a frame."""
+    """Spikes (T·B, C, *S) that currents of that shape cause."""
 
-    def __init__(self, channels: int, frames: int, threshold: float) -> None:
+    def __init__(self, frames: int, fire: LeakyIntegrateAndFire) -> None:
         super().__init__()
-        self.frames = frames
-        self.fire = LeakyIntegrateAndFire(PerChannel(channels, ceiling=4.0, initial=2.0), threshold=threshold)
+        self.frames, self.fire = frames, fire
 
     def forward(self, currents: Tensor) -> Tensor:
-        return self.fire(currents.unflatten(0, (-1, self.frames))).flatten(0, 1)
+        return torch.cat(self.fire.spikes(currents.chunk(self.frames)))

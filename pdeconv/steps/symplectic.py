@@ -14,6 +14,7 @@ from pdeconv.operator import DISCRETE_ENERGY, NOTHING, Keeps, per_sample
 from pdeconv.pair import pair
 from pdeconv.steps.step import SingleTermStep
 from pdeconv.terms import Term
+from pdeconv.terms.wave import HalfTerm
 
 Schedule = tuple[tuple[Term, float], ...]
 
@@ -51,15 +52,10 @@ class SymplecticStep(SingleTermStep):
         return cast(tuple[Term, Term], self.term.halves)  # checked when built
 
     def forward(self, u: Tensor, dt: Tensor) -> Tensor:
-        pair(u)  # raises unless there are two fields
-        for half, share in self.schedule:
-            u = u + per_sample(share * dt, u) * half(u)(u)
-        return u
+        return sheared(u, self.schedule, dt)
 
     def inverse(self, u: Tensor, dt: Tensor) -> Tensor:
-        for half, share in reversed(self.schedule):
-            u = u - per_sample(share * dt, u) * half(u)(u)
-        return u
+        return sheared(u, self.schedule[::-1], -dt)
 
     @property
     def radius(self) -> float:
@@ -85,6 +81,20 @@ class SymplecticStep(SingleTermStep):
         """The energy of the scheme, at a constant dt."""
         proven = self.term.oscillates and math.isfinite(self.term.frequency)
         return frozenset({DISCRETE_ENERGY}) if proven else NOTHING
+
+
+def sheared(u: Tensor, schedule: Schedule, dt: Tensor) -> Tensor:
+    """u + share·dt·A u for each half A of the schedule in turn."""
+    fields = list(pair(u))  # raises unless there are two
+    for half, share in schedule:
+        step = per_sample(share * dt, u)
+        if isinstance(half, HalfTerm):  # only the field that moves is written
+            moves = 0 if half.first else 1
+            fields[moves] = fields[moves] + step * half.drive(fields[1 - moves])
+        else:
+            u = torch.cat(fields, 1)
+            fields = list(pair(u + step * half(u)(u)))
+    return torch.cat(fields, 1)
 
 
 class SymplecticEuler(SymplecticStep):

@@ -96,7 +96,7 @@ class SymmetricConvolution(Filters, Term):
                 f"The module φ of SymmetricConvolution must keep the shape {tuple(response.shape)}, but gave "
                 f"{tuple(after.shape)}."
             )
-        return -transpose(after, kernel, self.grid)
+        return transpose(after, -kernel, self.grid)  # a kernel is smaller than a state
 
 
 class _SymmetricConvolutionAt(Operator):
@@ -120,7 +120,7 @@ class _SymmetricConvolutionAt(Operator):
         response = self.response if v is self.state else convolve(v, self.kernel, self.grid)
         if response is None or self.slope is None:
             return torch.zeros_like(v)
-        return -transpose(self.slope * response, self.kernel, self.grid)
+        return transpose(self.slope * response, -self.kernel, self.grid)
 
 
 class Residual(Term):

@@ -66,6 +66,10 @@ class HalfTerm(Term):
         super().__init__()
         self.whole, self.first, self.grid, self.radius = whole, first, whole.grid, whole.radius
 
+    def drive(self, other: Tensor) -> Tensor:
+        """The rate of change of the half that moves, (B, C, *S), by the half that rests."""
+        return self.whole.drive_first(other) if self.first else self.whole.drive_second(other)
+
     def forward(self, u: Tensor) -> Operator:
         pair(u)
         return _First(u, self.whole.drive_first) if self.first else _Second(u, self.whole.drive_second)

@@ -70,6 +70,14 @@ def test_the_test_set_is_measured(run, toy, tmp_path, capsys, monkeypatch):
     assert "7 test samples of photographs" in capsys.readouterr().out
 
 
+def test_a_label_of_other_data_means_the_class_of_the_training():
+    evaluate.check_classes(("cat", "dog"), ["cat", "dog", "frog"])
+    with pytest.raises(PDEConvError, match="class 1 of the data is 'frog', but was 'dog' in training"):
+        evaluate.check_classes(("cat", "frog"), ["cat", "dog", "frog"])
+    with pytest.raises(PDEConvError, match="class 2 of the data is 'owl', but was no class in training"):
+        evaluate.check_classes(("cat", "dog", "owl"), ["cat", "dog"])
+
+
 def test_a_picture_is_classified(monkeypatch, tmp_path, capsys):
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     arguments = ["--task", "classification", "--model.name", "m", "--data.name", "digits", "--run", "r"]
