@@ -278,7 +278,7 @@ def test_spike_rates():
     """Features are numbers of spikes by frames; a longer look is a finer number."""
     for frames in (1, 3, 8):
         model = small("spiking_classifier", steps=frames, norm_layer=group_norm)
-        for rates in (*model.forward_intermediates(images())[1], model.trajectory(images()).states[-1]):
+        for rates in model.forward_intermediates(images(), intermediates_only=True):
             counts = rates * frames
             assert torch.allclose(counts, counts.round(), atol=1e-5) and rates.min() >= 0 and rates.max() <= 1
     spikes = []
@@ -287,7 +287,7 @@ def test_spike_rates():
     model(images())
     assert len(spikes) == 4 and all(set(s.flatten().tolist()) <= {0.0, 1.0} and s.any() for s in spikes)
     silent = small("spiking_classifier", threshold=1e3).eval()
-    assert not silent.forward_features(images()).any()
+    assert not any(rates.any() for rates in silent.forward_intermediates(images(), intermediates_only=True))
 
 
 def test_the_surrogate_changes_gradients_alone_and_the_leak_the_spikes():

@@ -22,9 +22,9 @@ class SpikingClassifier(Classifier):
     """Classifies images by neurons that leak, integrate and fire, u_t = s (I − u), I = N(K spikes).
 
     The image is shown for some frames. Every layer is a convolution K, a normalisation N and leaky integrate-and-fire
-    neurons, whose leak s is learned per channel; between layers go spikes alone, 0 or 1. The logits are read off the
-    spike rates of the last layer, their mean over the frames; so are the features of each stage. The membranes lie
-    below the threshold after each frame, whatever the weights.
+    neurons, whose leak s is learned per channel; between layers go spikes alone, 0 or 1. Features are spike rates, the
+    mean over the frames; the logits are read off those of the last layer, normalised once more. The membranes lie below
+    the threshold after each frame, whatever the weights.
 
     Args:
         in_channels: Channels of the image.
@@ -49,7 +49,7 @@ class SpikingClassifier(Classifier):
         >>> model = SpikingClassifier(in_channels=3, num_classes=10)
         >>> model(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 10])
-        >>> rates = model.forward_features(torch.rand(2, 3, 32, 32))
+        >>> rates = model.forward_intermediates(torch.rand(2, 3, 32, 32), indices=1, intermediates_only=True)[0]
         >>> rates.shape, bool((rates * 4 == (rates * 4).round()).all())  # so many of 4 frames
         (torch.Size([2, 64, 8, 8]), True)
     """
@@ -94,6 +94,7 @@ class SpikingClassifier(Classifier):
             stem=stem,
             transition=lambda before, after: layer(before, after, stride=2),
             block=lambda channels, _: layer(channels, channels),
+            last=norm_layer,  # rates are small, and a head that reads small numbers learns slowly
             dims=dims,
         )
         self.frames = frames
@@ -103,7 +104,7 @@ class SpikingClassifier(Classifier):
         return u.unflatten(0, (self.frames, -1)).mean(0)
 
     def trajectory(self, image: Tensor) -> Trajectory:
-        """The spike rates of the last layer over the frames so far, after each frame."""
+        """The normalised spike rates of the last layer over the frames so far, after each frame."""
         u = self.entered(image)
         for stage in self.stages:
             u = stage(u)

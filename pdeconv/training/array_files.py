@@ -101,12 +101,11 @@ def samples_of(config: DataConfig, archive: Archive, part: str) -> NDArray:
         if axis == 0 or not -array.ndim < axis < array.ndim:
             raise PDEConvError(f"data.channel_axis: expected 1 or -1 for the shape {shape}, got {axis}")
         array = np.moveaxis(array, axis, 1)
-        for other, place in ((1, "first"), (-1, "last")):
-            if array.shape[1] > FEW >= shape[other]:
-                raise PDEConvError(
-                    f"{name}: the shape {shape} has {array.shape[1]} entries along data.channel_axis {axis}, but "
-                    f"{shape[other]} along the {place}; if those are the channels, set it to {other}"
-                )
+        if axis in (-1, array.ndim - 1) and array.shape[1] > FEW and shape[1] <= FEW:
+            raise PDEConvError(
+                f"{name}: the shape {shape} has {shape[-1]} entries along data.channel_axis {axis}, but {shape[1]}"
+                " along the first; if those are the channels, set it to 1"
+            )
     if array.dtype.kind == "f":
         for chunk in chunks(array):
             if not np.isfinite(chunk).all():
