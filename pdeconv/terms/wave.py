@@ -72,7 +72,7 @@ class HalfTerm(Term):
 
     def forward(self, u: Tensor) -> Operator:
         pair(u)
-        return _First(u, self.whole.drive_first) if self.first else _Second(u, self.whole.drive_second)
+        return (_First if self.first else _Second)(u, self.drive)
 
 
 Drive = Callable[[Tensor], Tensor]
