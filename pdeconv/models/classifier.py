@@ -88,7 +88,7 @@ class Classifier(nn.Module):
         u = self.entered(image)
         for stage in self.stages:
             u = stage(u)
-        return self.as_map(self.last(u))
+        return self.last(self.as_map(u))
 
     def entered(self, image: Tensor) -> Tensor:
         """What the stem makes of an image of the right number of axes."""
@@ -133,9 +133,10 @@ class Classifier(nn.Module):
         for index, stage in enumerate(stages):
             u = stage(u)
             if index in wanted:
-                found[index] = self.as_map(self.last(u) if norm and index == len(self.stages) - 1 else u)
-        features = [found[index] for index in wanted]
-        return features if intermediates_only else (self.as_map(self.last(u)), features)
+                features = self.as_map(u)
+                found[index] = self.last(features) if norm and index == len(self.stages) - 1 else features
+        intermediates = [found[index] for index in wanted]
+        return intermediates if intermediates_only else (self.last(self.as_map(u)), intermediates)
 
     def get_classifier(self) -> nn.Module:
         """The last linear map."""

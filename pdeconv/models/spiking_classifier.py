@@ -62,8 +62,8 @@ class SpikingClassifier(Classifier):
         widths: Sequence[int] = (24, 64),
         depths: Sequence[int] = (1, 1),
         steps: int = 4,
-        threshold: float = 0.5,
-        leak: float = 2.0,
+        threshold: float = 0.4,
+        leak: float = 0.5,
         sharpness: float = 2.0,
         norm_layer: Callable[..., nn.Module] | None = None,
         dims: int = 2,
@@ -104,11 +104,11 @@ class SpikingClassifier(Classifier):
         return u.unflatten(0, (self.frames, -1)).mean(0)
 
     def trajectory(self, image: Tensor) -> Trajectory:
-        """The normalised spike rates of the last layer over the frames so far, after each frame."""
+        """The spike rates of the last layer over the frames so far, after each frame; ``last`` normalises them."""
         u = self.entered(image)
         for stage in self.stages:
             u = stage(u)
-        counts = self.last(u).unflatten(0, (self.frames, -1)).cumsum(0)
+        counts = u.unflatten(0, (self.frames, -1)).cumsum(0)
         times = torch.arange(1.0, self.frames + 1, device=image.device)
         return Trajectory(times, tuple(count / (i + 1) for i, count in enumerate(counts)))
 
