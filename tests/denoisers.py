@@ -1,4 +1,4 @@
-"""Small denoisers that stand in for trained ones: what a denoiser has to be, and no more."""
+"""Every registered denoiser with small options, listed once; and those that stand in for trained ones."""
 
 import torch
 import torch.nn.functional as F
@@ -6,11 +6,20 @@ from torch import Tensor, nn
 
 from pdeconv.noise_level import estimate_noise_level
 
+DENOISERS: dict[str, dict[str, object]] = {
+    "adr_denoiser": dict(channels=2, steps=2),
+    "energy_flow_denoiser": dict(steps=2, kernel_size=3),
+    "gradient_flow_denoiser": dict(steps=2, kernel_size=3),
+    "multiscale_denoiser": dict(channels=2, depth=2, steps=2, kernel_size=6),
+    "reaction_diffusion_denoiser": dict(steps=2, kernel_size=3),
+}
+
 
 class Blur(nn.Module):
-    """Moves towards the mean of 3 × 3 pixels, the more the noisier; ``calls`` counts its tiles.
+    """What a denoiser has to be, and no more; ``calls`` counts its tiles.
 
-    With coarse grids it adds what the mean of blocks of 4 × 4 pixels says.
+    Moves towards the mean of 3 × 3 pixels, the more the noisier. With coarse grids it adds what the mean of
+    blocks of 4 × 4 pixels says.
     """
 
     radius, multiple = 1, 1

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from classifiers import CLASSIFIERS, group_norm, small
+from denoisers import DENOISERS
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -15,13 +16,6 @@ from pdeconv.models.multiscale_denoiser import prolongate, restrict, shuffled, u
 from pdeconv.models.registry import model_options
 
 SIZES = {1: (11,), 2: (6, 5), 3: (6, 5, 5)}  # of a coarse stage three cells: a kernel of them has a window
-DENOISERS = {
-    "adr_denoiser": dict(channels=2, steps=2),
-    "energy_flow_denoiser": dict(steps=2, kernel_size=3),
-    "gradient_flow_denoiser": dict(steps=2, kernel_size=3),
-    "multiscale_denoiser": dict(channels=2, depth=2, steps=2, kernel_size=6),
-    "reaction_diffusion_denoiser": dict(steps=2, kernel_size=3),
-}
 classifiers = pytest.mark.parametrize("name", CLASSIFIERS)
 denoisers = pytest.mark.parametrize("name", DENOISERS)
 every_dims = pytest.mark.parametrize("dims", [1, 3])
