@@ -1,6 +1,7 @@
 """Use a trained network: measure it on its test set, denoise or fill in a picture, name its class, or forecast frames.
 
 python evaluate.py runs/NAME
+python evaluate.py runs/NAME --steps 8
 python evaluate.py runs/NAME --image photo.jpg
 python evaluate.py runs/NAME --image photo.jpg --add_noise 25
 python evaluate.py runs/NAME --image photo.jpg --mask known.png
@@ -57,6 +58,9 @@ class EvaluateConfig:
     """the running average of the weights, where the run kept one, or the weights themselves"""
     source: str | None = None
     """the file that registers the model, if it is not where it was in training (model.source)"""
+    steps: int | None = None
+    """time steps of each evolution, finer or coarser than in training (model.steps); of denoisers and inpainters whose
+    steps are all of one length, a longer evolution or a shorter one; of a spiking network, more or fewer frames"""
     root: str | None = None
     """where the data is, if it is not where it was in training (data.root)"""
     test: str | None = None
@@ -65,6 +69,8 @@ class EvaluateConfig:
     """test samples in one batch, where they are of one size; left out: 128, or for sequences as many as in training"""
 
     def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise PDEConvError(f"steps: expected 1 or more, got {self.steps}")
         if self.batch_size is not None and self.batch_size < 1:
             raise PDEConvError(f"batch_size: expected 1 or more, got {self.batch_size}")
         if self.add_noise is not None and not self.add_noise >= 0:
@@ -97,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
         raise PDEConvError(
             f"image: the run is of {config.data.name}, not of pictures; give arrays to its network: {ARRAYS_IN_PYTHON}"
         )
-    network = network_of(checkpoint, settings.source)
+    network = network_of(checkpoint, settings.source, settings.steps)
     if settings.weights == "plain":
         network.load_state_dict(checkpoint.model)
     network = accelerator.prepare_model(network, evaluation_mode=True)
@@ -142,7 +148,8 @@ def measure(
     size = settings.batch_size or (config.batch_size if config.task == "forecast" else 128)
     metrics, summary = evaluate(task, network, data.test, accelerator, size)
     rows = [(name, f"{value:.4f}") for name, value in summary.items()]
-    display.show(table(f"{config.model.name} on {len(data.test)} test samples of {where.name}", rows))
+    steps = "" if settings.steps is None else f", steps = {settings.steps},"
+    display.show(table(f"{config.model.name}{steps} on {len(data.test)} test samples of {where.name}", rows))
     pictures = task.pictures(network, data, metrics, Path(settings.output), accelerator.device)
     report = task.report(network, data, accelerator.device)
     if report is not None:

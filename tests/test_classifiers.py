@@ -98,7 +98,7 @@ def test_steps_change_the_result_and_no_weight(name):
 @torch.no_grad()
 def test_the_way_ends_where_the_features_are(name):
     model, image = small(name), images()
-    model(images(4))  # from here on, the statistics of batches are not those of no normalisation
+    model(images(4))  # so that `last` is not the identity: its running statistics have moved
     model.eval()
     way = model.trajectory(image)
     assert len(way.times) == len(way.states) >= 3 and (way.times.diff() >= 0).all()
@@ -290,6 +290,14 @@ def test_spike_rates():
     assert len(spikes) == 4 and all(set(s.flatten().tolist()) <= {0.0, 1.0} and s.any() for s in spikes)
     silent = small("spiking_classifier", threshold=1e3).eval()
     assert not any(rates.any() for rates in silent.forward_intermediates(images(), intermediates_only=True))
+
+
+def test_last_normalises_the_rates_of_a_sample_not_its_frames():
+    model, samples = small("spiking_classifier"), []
+    model.last.register_forward_hook(lambda module, inputs, outputs: samples.append(len(inputs[0])))
+    model(images(2))
+    model.forward_intermediates(images(2))
+    assert samples == [2, 2]
 
 
 def test_the_surrogate_changes_gradients_alone_and_the_leak_the_spikes():

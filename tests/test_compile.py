@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cases import build_case, each_step
+from cases import ITS_OWN, build_case, each_step
 from catalogue import STEPS, TERMS, build
 from classifiers import CLASSIFIERS, small
 from denoisers import DENOISERS
@@ -12,7 +12,7 @@ from states import CHANNELS, grid_of, state
 
 from pdeconv import CFL, Clamp, Evolve, Fixed, PDEBlock, create_model
 
-ONCE = "one step"
+ONCE = "Once"
 CONTROLS = {ONCE: Fixed(1, unchecked=True), "Fixed": Fixed(2, unchecked=True), "CFL": CFL(0.9), "Clamp": Clamp(2)}
 # One limiter and one WENO of each form stand for the others, which are the same operations in another order; so do one
 # reaction without a source, one with, and one of each pair of waves and of morphology.
@@ -34,7 +34,8 @@ def marked(cases, like_others):
 
 # Every term with one step, every step with one term, every control.
 CASES = [(term, "Euler", ONCE) for term in TERMS] + [(term, step, ONCE) for term, step in each_step()]
-CASES += [("perona_malik", "Euler", "Fixed"), ("perona_malik", "Heun", "CFL"), ("conv_advection", "Heun", "Clamp")]
+CASES += [("perona_malik", "BackwardEuler", "Fixed"), (ITS_OWN, "Leapfrog of a network", "Fixed")]
+CASES += [("perona_malik", "Heun", "CFL"), ("conv_advection", "Heun", "Clamp")]
 ONE_STAGE = ("Euler", "BackwardEuler", "Exact", "SemiLagrangian")
 MANY_STAGES = tuple(step for step in STEPS if step not in (*ONE_STAGE, "Heun", "SSPRK3"))
 EXPORTED = [*pairs(steps=ONE_STAGE), *each_step(), ("conv_advection", "SSPRK3")]
@@ -114,7 +115,7 @@ def check_export(module, channels=CHANNELS):
     assert torch.allclose(exported(other), module(other), atol=1e-12)
 
 
-# That one takes a minute to refuse.
+# windowed_nonlocal takes a minute to refuse.
 @pytest.mark.parametrize(
     ("term_name", "step_name"), marked(EXPORTED, (*LIKE_OTHERS, *MANY_STAGES, "windowed_nonlocal"))
 )

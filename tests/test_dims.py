@@ -9,7 +9,7 @@ from denoisers import DENOISERS
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from pdeconv import PDEBasicBlock, PDEBlock, PDEConvError, create_model, estimate_noise_level
+from pdeconv import PDEBasicBlock, PDEBlock, PDEConvError, create_model, estimate_noise_level, list_models
 from pdeconv.errors import StabilityError
 from pdeconv.grid import Grid
 from pdeconv.models.multiscale_denoiser import prolongate, restrict, shuffled, unshuffled
@@ -23,6 +23,10 @@ every_dims = pytest.mark.parametrize("dims", [1, 3])
 
 def samples(dims, batch=2, channels=3, size=None):
     return torch.rand(batch, channels, *(size or SIZES[dims]), generator=torch.Generator().manual_seed(1))
+
+
+def test_every_denoiser_is_listed():
+    assert set(DENOISERS) == set(list_models("*denoiser"))
 
 
 def small_denoiser(name, dims, far=1.0):

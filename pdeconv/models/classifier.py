@@ -31,7 +31,7 @@ class Classifier(nn.Module):
         transition: Of a transition, called with (channels before, channels after); it halves the resolution.
         block: Of a block, called with (channels, number of the stage).
         stem_width: Channels that the stem gives; by default those of the first stage, which then has no transition.
-        last: Normalisation and activation after the last stage, called with the number of channels.
+        last: Normalisation and activation of the features of the last stage, called with the number of channels.
         dims: Number of spatial axes of the image.
 
     Attributes:
@@ -96,7 +96,7 @@ class Classifier(nn.Module):
         return self.stem(image)
 
     def as_map(self, u: Tensor) -> Tensor:
-        """The features (B, C, *S) of the state between stages; the state itself, but for models of another state."""
+        """The features (B, C, *S) of the state between stages, of the last one those that ``last`` takes."""
         return u
 
     def forward_head(self, u: Tensor, pre_logits: bool = False) -> Tensor:

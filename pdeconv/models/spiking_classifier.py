@@ -36,7 +36,8 @@ class SpikingClassifier(Classifier):
         threshold: Where a neuron fires; currents are normalised to a variance of about 1.
         leak: s at the start, above 0 and below 4; a membrane keeps the share exp(−s) over a frame.
         sharpness: Slope at the threshold of the surrogate that stands for the jump's in training.
-        norm_layer: Of the normalisation, by default batch normalisation; it sees each frame of a sample as a sample.
+        norm_layer: Of the normalisation, by default batch normalisation; it sees each frame of a sample as a
+            sample, but before the head the rates.
         dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.
 
     References:

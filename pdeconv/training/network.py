@@ -39,29 +39,46 @@ def build_network(config: ModelConfig, channels: int, classes: Sequence[str] | N
     return create_model(config.name, in_channels=channels, num_classes=len(classes), **config.options())
 
 
-def trained_network(run: str | Path, source: str | None = None) -> nn.Module:
+def trained_network(run: str | Path, source: str | None = None, steps: int | None = None) -> nn.Module:
     """The network of a run as it is used: the weights of its best checkpoint, in evaluation mode, on the CPU.
 
     Args:
         run: the folder of a run, of which the best checkpoint is taken, or of a checkpoint.
         source: the file that registers the model, if it is not where it was in training.
+        steps: time steps of each evolution, or frames of a spiking network, if not as many as in training. Steps of a
+            denoiser or inpainter that are all of one length make a longer or shorter evolution, others a finer one.
 
     Raises:
-        PDEConvError: no checkpoint, or no model for it.
+        PDEConvError: no checkpoint; no model for it; or other ``steps`` than in training, for a model that has none, or
+            that has weights of its own for each.
 
     Example:
         network = trained_network("runs/quickstart_digits")
     """
-    return network_of(find_checkpoint(Path(run)), source)
+    return network_of(find_checkpoint(Path(run)), source, steps)
 
 
-def network_of(checkpoint: Checkpoint, source: str | None = None) -> nn.Module:
-    """The network of a checkpoint as it is used, in evaluation mode, on the CPU; ``source`` as of `trained_network`."""
+def network_of(checkpoint: Checkpoint, source: str | None = None, steps: int | None = None) -> nn.Module:
+    """The network of a checkpoint as it is used, in evaluation mode, on the CPU; the rest as of `trained_network`."""
     config = restored_config(checkpoint.training["config"]).model
     config = config if source is None else replace(config, source=source)
-    network = build_network(config, checkpoint.training["channels"], checkpoint.training["classes"])
+
+    def built(steps: int | None) -> nn.Module:
+        like = config if steps is None else replace(config, steps=steps)
+        return build_network(like, checkpoint.training["channels"], checkpoint.training["classes"])
+
+    network = built(steps)
+    if steps is not None and _shapes(network) != _shapes(built(None)):
+        trained = "as many as in training" if config.steps is None else f"{config.steps}, as in training"
+        raise PDEConvError(
+            f"steps: {config.name} has weights of its own for each step; expected {trained}, got {steps}"
+        )
     network.load_state_dict(checkpoint.weights)
     return network.eval()
+
+
+def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in network.state_dict().items()}
 
 
 def begin_with(network: nn.Module, source: str, channels: int) -> str:

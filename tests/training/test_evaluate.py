@@ -5,14 +5,18 @@ import sys
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 from toy_run import ROOT, ToyNet, run_toy
 
 import evaluate
+from pdeconv import create_model
 from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pdeconv.training.command_line import run_program
 from pdeconv.training.config import parse_config
+from pdeconv.training.data import load_data
 from pdeconv.training.image_files import read_image, write_image
+from pdeconv.training.network import network_of, trained_network
 from pdeconv.training.run_folder import as_plain
 
 
@@ -95,6 +99,43 @@ def test_a_picture_is_classified(monkeypatch, tmp_path, capsys):
         evaluate.main([str(folder), "--image", str(tmp_path / "digit.png"), "--add_noise", "25"])
 
 
+def test_other_steps_than_in_training(tmp_path, capsys):
+    arguments = ["--task", "classification", "--model.name", "ode_classifier", "--model.steps", "2"]
+    config = parse_config([*arguments, "--data.name", "digits", "--run", "r"])
+    classes = tuple(load_data(config.data, "classification", 0).classes or ())
+    about = {"config": as_plain(config), "step": 3, "channels": 1, "classes": classes}
+    model = create_model("ode_classifier", in_channels=1, num_classes=10, steps=2)
+    folder = write_checkpoint(tmp_path, Checkpoint(dict(model.state_dict()), None, about))
+    image = torch.rand(2, 1, 8, 8)
+    finer = create_model("ode_classifier", in_channels=1, num_classes=10, steps=3).eval()
+    finer.load_state_dict(model.state_dict())
+    assert torch.equal(trained_network(folder, steps=3)(image), finer(image))
+    assert torch.equal(trained_network(folder)(image), model.eval()(image))
+    assert not torch.equal(finer(image), model(image))
+    assert evaluate.main([str(folder), "--steps", "3", "--output", str(tmp_path / "out")]) == 0
+    data = load_data(config.data, "classification", 0).test
+    inputs, labels = data.batch(torch.arange(len(data)), 0)
+    with torch.no_grad():
+        loss = cross_entropy(finer(inputs), labels)
+    text = capsys.readouterr().out
+    assert f"loss │ {loss:.4f}" in " ".join(text.split()) and "ode_classifier, steps = 3," in text
+
+
+@pytest.mark.parametrize("name", ["reaction_diffusion_denoiser", "adr_denoiser"])
+def test_weights_of_single_steps_are_not_those_of_others(name, tmp_path):
+    model = create_model(name, steps=2)
+    arguments = ["--task", "denoising", "--model.name", name, "--model.steps", "2"]
+    about = {"config": as_plain(parse_config([*arguments, "--data.name", "photographs", "--run", "r"]))}
+    about |= {"step": 3, "channels": 1, "classes": None}
+    weights = dict(model.state_dict())
+    with pytest.raises(PDEConvError, match="weights of its own for each step; expected 2, as in training, got 3"):
+        network_of(Checkpoint(weights, None, about), steps=3)
+    assert network_of(Checkpoint(weights, None, about), steps=2)
+    del weights[next(iter(weights))]
+    with pytest.raises(RuntimeError, match="Missing key"):  # a file of something else, whatever the steps
+        network_of(Checkpoint(weights, None, about), steps=2)
+
+
 def test_a_real_run_from_configuration_to_picture(tmp_path):
     """The shipped denoiser, its data and its task, at a tiny size: every part meets every other."""
     train = ["train.py", "--config", "configs/quickstart_denoise.yaml", "--run", str(tmp_path / "run"), "--epochs", "1"]
@@ -123,6 +164,7 @@ def test_an_unknown_model_is_one_line_and_leaves_no_folder(tmp_path, capsys):
     [
         ([], "missing: checkpoint; usage: runs/NAME"),
         (["r", "--batch_size", "0"], "batch_size: expected 1 or more, got 0"),
+        (["r", "--steps", "0"], "steps: expected 1 or more, got 0"),
         (["r", "--add_noise", "-1", "--image", "i"], "add_noise: expected 0 or more, got -1"),
         (["r", "--add_noise", "25"], "add_noise: give an --image"),
         (["r", "--output", __file__], "is a file; give a folder"),
