@@ -276,7 +276,7 @@ def test_one_graph():
 
 def test_one_graph_of_checkpoints_within_checkpoints():
     torch.compiler.reset()
-    evolve, u = Evolve(Euler(build("perona_malik")), 0.5, Fixed(10), memory="checkpoint"), state(2)
+    evolve, u = Evolve(Euler(build("channel_diffusion")), 0.5, Fixed(10), memory="checkpoint"), state(2)
     compiled = gradients(torch.compile(evolve, fullgraph=True, backend="aot_eager"), u)
     assert largest_difference(compiled, gradients(evolve, u)) < 1e-12
 
