@@ -23,12 +23,11 @@ import torch
 from contenders import Contender
 from speed_rows.pairing import Patience, alternate, summarise
 from torch import Tensor, nn
+from training_runs import last_network
 
 from pdeconv.models.spiking_classifier import Neurons
-from pdeconv.training.checkpoint import newest_checkpoint
 from pdeconv.training.config import DataConfig
 from pdeconv.training.data import load_data
-from pdeconv.training.network import network_of
 
 ATTENTION, SPIKING = (f"configs/classify/fashion_mnist_{name}.yaml" for name in ("attention", "spiking"))
 RECTIFIED = {
@@ -96,11 +95,6 @@ def firing_rate(network: nn.Module, images: Tensor) -> float:
     for batch in images.split(BATCH):
         network(batch)
     return spikes / places
-
-
-def last_network(run: Path, steps: int | None = None) -> nn.Module:
-    """That after the last epoch, not the best by the test."""
-    return network_of(newest_checkpoint(run / "checkpoints")[0], steps=steps)
 
 
 @torch.no_grad()

@@ -19,12 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from training_runs import train
+from training_runs import last_network, train
 
-from pdeconv.training.checkpoint import newest_checkpoint
 from pdeconv.training.config import parse_config
 from pdeconv.training.data import load_data
-from pdeconv.training.network import network_of
 
 CONFIG = "configs/forecast/radar.yaml"
 RATES = (0.1, 0.5, 1.0)  # mm/h
@@ -57,9 +55,7 @@ def main() -> None:
         for seed in range(given.seeds):
             folder = Path(given.run) / f"{title.replace(' ', '_')}_{seed}"
             train(folder, CONFIG, keys | options | {"seed": seed})
-            last, _ = newest_checkpoint(folder / "checkpoints")  # not the best, which the test would have chosen
-            assert last is not None
-            nowcasts[title].append(network_nowcast(network_of(last)))
+            nowcasts[title].append(network_nowcast(last_network(folder)))
     test = load_data(config.data, "forecast", 0).test
     windows = [test.batch(torch.tensor([index]), 0) for index in range(len(test))]
     print(f"{len(windows)} starts, {windows[0][0].shape[-2]} x {windows[0][0].shape[-1]} cells")

@@ -12,8 +12,10 @@ from torch import nn
 
 from pdeconv.conversion_report import count_multiply_adds
 from pdeconv.errors import PDEConvError
+from pdeconv.training.checkpoint import newest_checkpoint
 from pdeconv.training.config import parse_config
 from pdeconv.training.metrics_log import read_metrics
+from pdeconv.training.network import network_of
 from pdeconv.training.run_folder import find_start
 
 
@@ -72,3 +74,10 @@ def multiply_adds(model: nn.Module, shape: tuple[int, int, int]) -> int:
     wide = copy.deepcopy(model).double()
     fewer, more = (count_multiply_adds(wide, torch.rand(count, *shape).double())[""] for count in (1, 2))
     return more - fewer
+
+
+def last_network(run: Path, steps: int | None = None) -> nn.Module:
+    """The network after the last epoch, not the best, which the test would have chosen; ``steps`` as of network_of."""
+    newest, _ = newest_checkpoint(run / "checkpoints")
+    assert newest is not None
+    return network_of(newest, steps=steps)

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from pdeconv.noise_level import estimate_noise_level
 
 DENOISERS: dict[str, dict[str, object]] = {
-    "adr_denoiser": dict(channels=2, steps=2),
-    "energy_flow_denoiser": dict(steps=2, kernel_size=3),
-    "gradient_flow_denoiser": dict(steps=2, kernel_size=3),
-    "multiscale_denoiser": dict(channels=2, depth=2, steps=2, kernel_size=6),
+    "adr_denoiser": dict(channels=3, steps=3),
+    "energy_flow_denoiser": dict(steps=3, kernel_size=3),
+    "gradient_flow_denoiser": dict(steps=3, kernel_size=3),
+    "multiscale_denoiser": dict(channels=4, depth=2),
     "reaction_diffusion_denoiser": dict(steps=2, kernel_size=3),
 }
 

@@ -154,13 +154,10 @@ def test_classifiers_export(name):
     assert torch.allclose(exported(other), model(other), atol=1e-5)
 
 
-ONE_CYCLE = {"multiscale_denoiser": dict(channels=2, depth=2)}  # a second one takes as long again to trace
-
-
 @pytest.mark.parametrize("name", DENOISERS)
 def test_denoisers_are_one_graph(name):
     torch.compiler.reset()
-    model = Told(create_model(name, in_channels=1, **ONE_CYCLE.get(name, DENOISERS[name])))
+    model = Told(create_model(name, in_channels=1, **DENOISERS[name]))
     assert_same(torch.compile(model, fullgraph=True, backend="aot_eager"), model, torch.rand(2, 1, 12, 12), 1e-5)
 
 

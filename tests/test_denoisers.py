@@ -5,21 +5,17 @@ import copy
 import numpy as np
 import pytest
 import torch
+from denoisers import DENOISERS
 
 from pdeconv import PDEConvError, create_model, estimate_noise_level
 from pdeconv.diffusivity import PeronaMalik
 from pdeconv.models.denoiser import LOWEST_LEVEL
 from pdeconv.models.multiscale_denoiser import LEVEL_UNIT, prolongate, restrict
 
-SMALL = {
-    "adr_denoiser": dict(channels=3, steps=3),
-    "energy_flow_denoiser": dict(steps=3, kernel_size=3),
-    "gradient_flow_denoiser": dict(steps=3, kernel_size=3),
-    "multiscale_denoiser": dict(channels=4, depth=2),
-    "reaction_diffusion_denoiser": dict(steps=2, kernel_size=3),
-}
 CASES = {
-    (name, channels): dict(in_channels=channels, **options) for name, options in SMALL.items() for channels in (1, 3)
+    (name, channels): dict(in_channels=channels, **options)
+    for name, options in DENOISERS.items()
+    for channels in (1, 3)
 }
 CASES[("reaction_diffusion_denoiser, Gaussians", 1)] = dict(steps=2, kernel_size=3, centres=9)
 CASES[("multiscale_denoiser, two cycles", 1)] = dict(channels=4, depth=3, steps=2)
@@ -355,7 +351,7 @@ def test_slips(case):
         with pytest.raises(PDEConvError, match="mean"):
             model(noisy, 0.1, mean=wrong)
     name = case[0].split(",")[0]
-    for option in ("in_channels", *SMALL[name]):
+    for option in ("in_channels", *DENOISERS[name]):
         with pytest.raises(PDEConvError, match=r"at least 1|at least 3|odd|2 mod 4"):
             create_model(name, **{option: 0})
 
