@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from pdeconv.errors import PDEConvError, checked_type
+from pdeconv.errors import PDEConvError, checked_number, checked_type
 from pdeconv.filter_bank import Filters, convolve, transpose
 from pdeconv.grid import Grid
 from pdeconv.potential import Potential, SplinePotential
@@ -121,6 +121,7 @@ class FieldsOfExperts(Filters, Energy):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        norm = checked_number("FieldsOfExperts", "norm", norm)
         super().__init__(channels, features, kernel_size, norm, grid, mean_free, device=device, dtype=dtype)
         features = self.weight.shape[0]
         self.potential = SplinePotential(features, device=device, dtype=dtype) if potential is None else potential

@@ -34,7 +34,7 @@ class Filters(nn.Module):
         channels: Number of channels C of the state.
         features: Number of features F of Ku; by default ``channels``.
         kernel_size: Width of the kernel, odd.
-        norm: Bound of ‖K‖₂, dx-free; mirrored at a reflecting edge, cells count up to twice an axis.
+        norm: Bound of ‖K‖₂, dx-free; mirrored at a reflecting edge, cells count up to twice an axis. None for no bound.
         grid: Boundary and number of axes; the spacing must be 1, as the kernel is learned per cell.
         mean_free: Subtract each kernel's mean, so that a constant state has no response.
 
@@ -53,7 +53,7 @@ class Filters(nn.Module):
         channels: int,
         features: int | None,
         kernel_size: int,
-        norm: float,
+        norm: float | None,
         grid: Grid | None,
         mean_free: bool,
         *,
@@ -71,7 +71,7 @@ class Filters(nn.Module):
         kernel_size = checked_count(name, "kernel_size", kernel_size, odd=True)
         channels = checked_count(name, "channels", channels)
         features = channels if features is None else checked_count(name, "features", features)
-        self.norm, self.mean_free = checked_number(name, "norm", norm), mean_free
+        self.norm, self.mean_free = None if norm is None else checked_number(name, "norm", norm), mean_free
         shape = (features, channels) + (kernel_size,) * grid.dims
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         nn.init.normal_(self.weight, std=1 / math.sqrt(self.weight[0].numel()))
@@ -85,8 +85,8 @@ class Filters(nn.Module):
 
     @property
     def squared_norm(self) -> float:
-        """Bound of ‖K‖₂², with the boundary."""
-        return self.norm**2 * self.boundary_gain
+        """Bound of ‖K‖₂², with the boundary; infinite where K has none."""
+        return math.inf if self.norm is None else self.norm**2 * self.boundary_gain
 
     @property
     def kernel(self) -> Tensor:
@@ -95,7 +95,7 @@ class Filters(nn.Module):
         Its bound costs far more than a small image does. So without gradients on a CPU, where to compare is cheap, the
         kernel is kept, and computed anew only once the weight is another than that of which it is.
         """
-        if not may_keep(self.weight):
+        if self.norm is None or not may_keep(self.weight):
             return self._bounded_kernel()
         known, weight = self._known, self.weight
         if known is None or known[0].dtype != weight.dtype or not torch.equal(known[0], weight):
@@ -107,6 +107,8 @@ class Filters(nn.Module):
         weight = self.weight / math.sqrt(self.weight[0, 0].numel())
         if self.mean_free:
             weight = weight - weight.mean(tuple(range(2, weight.dim())), keepdim=True)
+        if self.norm is None:
+            return weight
         bound = convolution_norm_bound(weight)
         return weight * (self.norm / bound.clamp(min=self.norm)).to(weight.dtype)
 
@@ -120,7 +122,8 @@ class Filters(nn.Module):
 
     def extra_repr(self) -> str:
         features, channels, *kernel = self.weight.shape
-        return f"{channels}, features={features}, kernel_size={kernel[0]}, norm ≤ {self.norm:g}, {super().extra_repr()}"
+        bound = "" if self.norm is None else f"norm ≤ {self.norm:g}, "
+        return f"{channels}, features={features}, kernel_size={kernel[0]}, {bound}{super().extra_repr()}"
 
 
 def may_keep(weight: Tensor) -> bool:

@@ -49,6 +49,16 @@ def test_intermediate_features(name):
 
 @every
 @torch.no_grad()
+def test_the_last_normalisation_sees_a_batch_once(name):
+    model = small(name).train()
+    norms = [part for part in model.last.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    for count, options in enumerate(({}, {"norm": True}, {"norm": True, "intermediates_only": True}), start=1):
+        model.forward_intermediates(images(), **options)
+        assert all(norm.num_batches_tracked == count for norm in norms)
+
+
+@every
+@torch.no_grad()
 def test_features_only(name):
     model, image = small(name).eval(), images()
     maps = small(name, features_only=True, out_indices=(1, 0)).eval()

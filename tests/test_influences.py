@@ -14,6 +14,7 @@ from pdeconv import (
     CFL,
     Euler,
     Evolve,
+    FieldsOfExperts,
     Fixed,
     Grid,
     HamiltonianSystem,
@@ -242,6 +243,9 @@ def test_batch_normalisation_inside_keeps_nothing(mode):
     assert (term(u).keeps, float(term(u).rate)) == (frozenset(), math.inf)
     Evolve(Euler(term), 1.0, Fixed(2, unchecked=True))(u).sum().backward()
     assert all(weight.grad.isfinite().all() for weight in term.parameters())
+    free = SymmetricConvolution(3, features=5, influence=norm, norm=None)  # K as it is learned, however large
+    nn.init.constant_(free.weight, 70.0)
+    assert torch.equal(free.kernel, free.weight / 3) and free.squared_norm == math.inf and "norm" not in repr(free)[:60]
     small = u[..., :2, :2]  # no window fits
     assert not SymmetricConvolution(3, features=5, influence=norm)(small)(small).any()
 
@@ -259,6 +263,9 @@ def test_slips_are_refused():
         NormalisedInfluence(2, nn.ReLU())
     with pytest.raises(PDEConvError, match="Module"):
         SymmetricConvolution(2, influence=torch.relu)
+    for build in (SymmetricConvolution, HamiltonianSystem, FieldsOfExperts):
+        with pytest.raises(PDEConvError, match="norm"):
+            build(2, norm=None)
     with pytest.raises(PDEConvError, match="keep the shape"):
         u = torch.zeros(1, 2, 5, 5)
         SymmetricConvolution(2, influence=nn.AvgPool2d(2))(u)(u)

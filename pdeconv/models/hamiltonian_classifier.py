@@ -21,8 +21,9 @@ class HamiltonianClassifier(Classifier):
     """Classifies images by two fields that drive each other, u_t = K₁ᵀσ(N(K₁v)), v_t = −K₂ᵀσ(N(K₂u)).
 
     The two fields are the halves of the channels. Steps are symplectic Euler's, which are exactly reversible: with
-    ``memory="reversible"`` each block keeps its last state alone, whatever its steps. K₁ and K₂ are convolutions of
-    norm at most 1, N is a normalisation and σ an activation. Between stages the resolution halves.
+    ``memory="reversible"`` each block keeps its last state alone, whatever its steps. K₁ and K₂ are convolutions, N is
+    a normalisation and σ an activation; without N, ``norm_layer=nn.Identity``, K₁ and K₂ have norm at most 1. Between
+    stages the resolution halves.
 
     Args:
         in_channels: Channels of the image.

@@ -106,13 +106,16 @@ def unproven_steps(step: Step, steps: int, duration: float = 1.0, memory: Memory
 def normalised_diffusion(channels: int, norm_layer: Layer, act_layer: Layer, dims: int = 2) -> SymmetricConvolution:
     """u_t = −Kᵀσ(N(Ku)), with a normalisation N and an activation σ; unproven, because of N.
 
-    Without one, ``norm_layer=nn.Identity``, and with ReLU or tanh, it is proven: no two states part.
+    Without one, ``norm_layer=nn.Identity``, K has norm at most 1, and with ReLU or tanh it is proven: no two states
+    part. With one K has no bound, which would prove nothing and cost accuracy (docs/classification.md).
     """
     norm, activation = norm_layer(channels), act_layer()
-    influence = _INFLUENCES.get(type(activation)) if type(norm) is nn.Identity else None
+    plain = type(norm) is nn.Identity
+    influence = _INFLUENCES.get(type(activation)) if plain else None
     return SymmetricConvolution(
         channels,
         influence=nn.Sequential(norm, activation) if influence is None else influence(),
+        norm=1.0 if plain else None,
         grid=Grid(dims=dims),
     )
 

@@ -17,9 +17,10 @@ from pdeconv.steps import Euler
 class ParabolicClassifier(Classifier):
     """Classifies images by layers u ← u − dt·Kᵀσ(N(Ku)): forward Euler steps of a learned diffusion, u_t = −Kᵀσ(N(Ku)).
 
-    K is a convolution of norm at most 1, Kᵀ its exact transpose, N a normalisation and σ an activation. Without N and
-    with a bounded slope of σ the energy of the features would not grow (:class:`pdeconv.SymmetricConvolution` by
-    itself); batch normalisation learns faster, and proves nothing. Between stages the resolution halves.
+    K is a convolution, Kᵀ its exact transpose, N a normalisation and σ an activation. Without N,
+    ``norm_layer=nn.Identity``, K has norm at most 1, and with a bounded slope of σ the energy of the features does not
+    grow (:class:`pdeconv.SymmetricConvolution` by itself); batch normalisation learns faster, and proves nothing.
+    Between stages the resolution halves.
 
     Args:
         in_channels: Channels of the image.

@@ -22,8 +22,8 @@ class SecondOrderClassifier(Classifier):
 
     The state is (u, v), u and its velocity v, the halves of the channels; both go from block to block, and the stem and
     the transitions give both. Steps are symplectic Euler's, which are exactly reversible; on u alone they are the
-    leapfrog u⁺ = 2u − u⁻ − dt²·Kᵀσ(N(Ku)). K is of norm at most 1, N a normalisation and σ an activation. Between
-    stages the resolution halves.
+    leapfrog u⁺ = 2u − u⁻ − dt²·Kᵀσ(N(Ku)). N is a normalisation and σ an activation; without N,
+    ``norm_layer=nn.Identity``, K has norm at most 1. Between stages the resolution halves.
 
     Args:
         in_channels: Channels of the image.

@@ -25,16 +25,19 @@ class SymmetricConvolution(Filters, Term):
     Normalisation within the layer, −Kᵀσ(N(Ku)), is proven with :class:`pdeconv.NormalisedInfluence`, whose bound is in
     the ceiling. Any other module may take the place of φ too, such as ``nn.Sequential(nn.BatchNorm2d(features),
     nn.ReLU())``, but then nothing is proven: batch normalisation has no bound while it trains, and its shift keeps no
-    energy ball afterwards.
+    energy ball afterwards. A bound of K is then of no use, and ``norm=None`` leaves it out.
 
     Args:
         channels: Number of channels C of the state.
         features: Number of features F of Ku; by default ``channels``.
         kernel_size: Width of the kernel, odd.
         influence: φ, by its slope 0 ≤ g ≤ ceiling; by default ReLU. Or a module that is φ itself, unproven.
-        norm: Bound of ‖K‖₂, dx-free.
+        norm: Bound of ‖K‖₂, dx-free. None for no bound, with a module for φ alone.
         grid: Boundary and number of axes; the spacing must be 1, as the kernel is learned per cell.
         mean_free: Subtract each kernel's mean, so that a constant state rests.
+
+    Raises:
+        PDEConvError: For ``norm=None`` with an influence of bounded slope, whose rate would then have no ceiling.
 
     Rate: ‖K‖²·max g / 2, for Euler steps u ← u − dt·Kᵀφ(Ku) that keep the energy. Infinite for a module.
     Solve, Flow: Undefined.
@@ -61,7 +64,7 @@ class SymmetricConvolution(Filters, Term):
         features: int | None = None,
         kernel_size: int = 3,
         influence: Influence | nn.Module | None = None,
-        norm: float = 1.0,
+        norm: float | None = 1.0,
         grid: Grid | None = None,
         mean_free: bool = False,
         *,
@@ -72,6 +75,11 @@ class SymmetricConvolution(Filters, Term):
         self.influence = ReLUInfluence() if influence is None else influence
         checked_type(type(self).__name__, self.influence, nn.Module, "give for example TanhInfluence()")
         if isinstance(self.influence, Influence):
+            if norm is None:
+                raise PDEConvError(
+                    "SymmetricConvolution with an influence of bounded slope has a rate that is proven by the bound of "
+                    "K, but got norm=None; give a number, such as norm=1.0."
+                )
             self.ceiling, self.keeps = self.squared_norm * self.influence.ceiling / 2, frozenset({ENERGY})
             self.symmetric = True
             # Kᵀφ(Ku) is then the gradient of a convex function, as φ rises, and its curvature at most 2·ceiling.

@@ -142,7 +142,8 @@ def _flatten(content: dict, prefix: str = "") -> list[str]:
 
 
 def _refuse_unknown_key(key: str, valid: dict[str, Any], where: str) -> None:
-    if key not in valid:
+    free = [name for name, kind in valid.items() if get_origin(kind) is dict]  # whoever reads them knows their keys
+    if key not in valid and not any(key.startswith(f"{name}.") for name in free):
         raise PDEConvError(f"unknown key {key!r}{where}; {nearest(key, valid)}")
 
 
@@ -179,6 +180,8 @@ def describe(kind: Any) -> str:
         return "null"
     if get_origin(kind) is tuple:
         return "[" + ", ".join(describe(part) for part in get_args(kind)) + "]"
+    if get_origin(kind) is dict:
+        return "names and values, such as {name: 1}"
     if get_origin(kind) is list:
         return f"a list of {describe(get_args(kind)[0])}"
     if get_args(kind):

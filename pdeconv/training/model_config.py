@@ -1,7 +1,9 @@
 """Which network a run trains."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+from pdeconv.errors import PDEConvError
 
 
 @dataclass
@@ -43,9 +45,15 @@ class ModelConfig:
     """largest velocity of a forecaster in pixels a frame, along each axis"""
     reaction: bool | None = None
     """whether the equation of a forecaster has a reaction beside advection"""
+    options: dict[str, Any] = field(default_factory=dict)
+    """options of the model that have no key of their own here, by name, such as {window: 7}"""
 
-    def options(self) -> dict[str, Any]:
-        """The options that were given."""
-        given = {option.name: getattr(self, option.name) for option in fields(self)}
-        given = {name: value for name, value in given.items() if name not in ("name", "source")}
-        return {name: value for name, value in given.items() if value is not None}
+    def __post_init__(self) -> None:
+        for name in self.options:
+            if name in self.__dataclass_fields__:
+                raise PDEConvError(f"model.options: {name!r} has a key of its own; expected model.{name}")
+
+    def given(self) -> dict[str, Any]:
+        """The options that were given, with a key of their own or without."""
+        own = [option.name for option in fields(self) if option.name not in ("name", "source", "options")]
+        return {name: value for name in own if (value := getattr(self, name)) is not None} | self.options

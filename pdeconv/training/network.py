@@ -29,14 +29,20 @@ def build_network(config: ModelConfig, channels: int, classes: Sequence[str] | N
     if config.name not in list_models():
         meant, known = nearest(config.name, list_models()), ", ".join(list_models())
         raise PDEConvError(f"unknown model.name {config.name!r}; {meant} (known: {known})")
-    accepted = model_options(config.name)
-    for option in config.options():
-        if option not in accepted:
-            settable = [name for name in ModelConfig.__dataclass_fields__ if name in accepted]
+    settable = [option for option in model_options(config.name) if option not in _NOT_FROM_A_FILE]
+    for option in config.given():
+        if option not in settable:
             raise PDEConvError(f"model {config.name} has no option {option!r}; it has {', '.join(settable) or 'none'}")
-    if classes is None:
-        return create_model(config.name, in_channels=channels, **config.options())
-    return create_model(config.name, in_channels=channels, num_classes=len(classes), **config.options())
+    of_the_data = {"in_channels": channels} | ({} if classes is None else {"num_classes": len(classes)})
+    try:
+        return create_model(config.name, **of_the_data, **config.given())
+    except (TypeError, ValueError) as error:  # options of no declared type are checked by the model alone
+        if not config.options or isinstance(error, PDEConvError):
+            raise
+        raise PDEConvError(f"model.options: {config.name} cannot be built with {config.options}: {error}") from error
+
+
+_NOT_FROM_A_FILE = ("in_channels", "num_classes", "norm_layer", "act_layer")  # the data's, and layers
 
 
 def trained_network(run: str | Path, source: str | None = None, steps: int | None = None) -> nn.Module:

@@ -24,7 +24,7 @@ def refused(capsys, arguments) -> str:
 def test_values_of_every_kind():
     arguments = ["--model.channels", "64", "--denoising.sigma", "[5, 50]", "--ema=0.99", "--data.augment", "false"]
     config = parse_config([*NEEDED, *arguments, "--denoising.test_sigma", "[15, 25]", "--optimizer.lr", "1"])
-    assert config.model.channels == 64 and config.model.depth is None and config.model.options() == {"channels": 64}
+    assert config.model.channels == 64 and config.model.depth is None and config.model.given() == {"channels": 64}
     assert config.denoising.sigma == (5.0, 50.0) and config.denoising.test_sigma == [15.0, 25.0]
     assert config.ema == 0.99 and config.data.augment is False and config.optimizer.lr == 1.0
     assert parse_config(NEEDED).denoising.sigma == 25.0
@@ -36,11 +36,24 @@ def test_lists_of_numbers(tmp_path):
     arguments = ["--model.widths", "[32,64]", "--model.depths=[1, 2]", "--model.stem_width", "8"]
     expected = {"widths": [32, 64], "depths": [1, 2], "stem_width": 8}
     config = parse_config([*NEEDED, *arguments])
-    assert config.model.options() == expected and restored_config(as_plain(config)) == config
+    assert config.model.given() == expected and restored_config(as_plain(config)) == config
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(as_plain(config)))
     assert parse_config(["--config", str(tmp_path / "config.yaml")]) == config
     (tmp_path / "own.yaml").write_text("model: {widths: [32, 64], depths: [1, 2], stem_width: 8}")
-    assert parse_config(["--config", str(tmp_path / "own.yaml"), *NEEDED]).model.options() == expected
+    assert parse_config(["--config", str(tmp_path / "own.yaml"), *NEEDED]).model.given() == expected
+
+
+def test_options_of_a_model_without_keys_of_their_own(tmp_path, capsys):
+    """From YAML, from the command line over it, back from what a run saved, and refused where there is a key."""
+    (tmp_path / "own.yaml").write_text("model: {name: m, widths: [8], options: {leak: 0.2, windows: [5, 7]}}")
+    config = parse_config(["--config", str(tmp_path / "own.yaml"), *NEEDED])
+    assert config.model.given() == {"widths": [8], "leak": 0.2, "windows": [5, 7]}
+    assert restored_config(as_plain(config)) == config
+    arguments = ["--config", str(tmp_path / "own.yaml"), *NEEDED]
+    assert parse_config([*arguments, "--model.options.leak", "0.5"]).model.options == {"leak": 0.5, "windows": [5, 7]}
+    assert parse_config([*arguments, "--model.options", "{window: 3}"]).model.options == {"window": 3}
+    assert "expected model.widths" in refused(capsys, [*arguments, "--model.options.widths", "[3]"])
+    assert "model.options: expected names and values" in refused(capsys, [*arguments, "--model.options", "3"])
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 from toy_run import run_toy
 
-from pdeconv import PDEConvError, create_model
+from pdeconv import PDEConvError, create_model, register_model
+from pdeconv.models import registry
+from pdeconv.models.spiking_classifier import Neurons
 from pdeconv.training.checkpoint import read_checkpoint
 from pdeconv.training.model_config import ModelConfig
 from pdeconv.training.network import begin_with, build_network
@@ -36,6 +39,34 @@ def test_slips():
         begin_with(create_model("multiscale_denoiser", in_channels=3), "multiscale_denoiser_small", channels=3)
     with pytest.raises(PDEConvError, match=r"unknown model\.name 'adr_denoisr'"):
         build_network(ModelConfig("adr_denoisr"), 1, None)
+
+
+def test_options_that_have_no_key_of_their_own():
+    options = {"leak": 0.25, "threshold": 0.3}
+    network = build_network(ModelConfig("spiking_classifier", widths=[8], depths=[1], options=options), 1, ("a", "b"))
+    expected = create_model("spiking_classifier", in_channels=1, num_classes=2, widths=[8], depths=[1], **options)
+    neurons = [[part for part in net.modules() if isinstance(part, Neurons)] for net in (network, expected)]
+    assert [repr(part) for part in neurons[0]] == [repr(part) for part in neurons[1]] and neurons[0]
+    for bad, expected in (
+        ({"leek": 1}, "no option 'leek'; it has .*threshold, leak"),
+        ({"norm_layer": "BatchNorm2d"}, "no option 'norm_layer'"),
+        ({"num_classes": 3}, "no option 'num_classes'"),
+        ({"leak": "much"}, "leak"),
+    ):
+        with pytest.raises(PDEConvError, match=expected):
+            build_network(ModelConfig("spiking_classifier", options=bad), 1, ("a", "b"))
+
+
+def test_what_a_model_cannot_be_built_with_is_told(monkeypatch):
+    """A model of the user's own need not check its options; with keys of a declared type an error is its own."""
+    monkeypatch.setattr(registry, "_constructors", dict(registry._constructors))
+
+    @register_model("careless")
+    def careless(in_channels: int = 1, num_classes: int = 2, shares: object = 2, steps: int = 1) -> nn.Module:
+        return nn.Linear(in_channels // shares, num_classes)  # pyright: ignore[reportOperatorIssue]
+
+    with pytest.raises(PDEConvError, match=r"model\.options: careless cannot be built with \{'shares': 'two'\}"):
+        build_network(ModelConfig("careless", options={"shares": "two"}), 1, ("a",))
 
 
 def test_a_run_begins_with_another(tmp_path):
