@@ -1,4 +1,4 @@
-"""Convolutions of a bounded norm with any boundary, and their exact transposes."""
+"""Learned convolutions with any boundary, mostly of a bounded norm, and their exact transposes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Filters(nn.Module):
 
     K = w · norm / max(norm, b(w)), b a guaranteed bound of the norm of the raw kernel w
     (:func:`pdeconv.spectral.convolution_norm_bound`). The raw kernel is the ``weight`` divided by the square root of
-    the number of its taps, so that filters of unit norm give a ‖K‖ of about 1.
+    the number of its taps, so that filters of unit norm give a ‖K‖ of about 1. With ``norm=None`` it is K itself.
 
     Boundaries: neumann takes only the windows that fit into the image (the natural condition of an energy: with K
     the gradient it is zero flux); an axis shorter than the kernel has none, and there is no response. Dirichlet pads
@@ -90,20 +90,20 @@ class Filters(nn.Module):
 
     @property
     def kernel(self) -> Tensor:
-        """The kernel K (F, C, *kernel), of norm at most ``norm``.
+        """The kernel K (F, C, *kernel), of norm at most ``norm`` if that is given.
 
         Its bound costs far more than a small image does. So without gradients on a CPU, where to compare is cheap, the
         kernel is kept, and computed anew only once the weight is another than that of which it is.
         """
         if self.norm is None or not may_keep(self.weight):
-            return self._bounded_kernel()
+            return self._computed_kernel()
         known, weight = self._known, self.weight
         if known is None or known[0].dtype != weight.dtype or not torch.equal(known[0], weight):
             with torch.inference_mode(False), torch.no_grad():  # or it could not be used outside of that mode
-                known = self._known = weight.detach().clone(), self._bounded_kernel()
+                known = self._known = weight.detach().clone(), self._computed_kernel()
         return known[1]
 
-    def _bounded_kernel(self) -> Tensor:
+    def _computed_kernel(self) -> Tensor:
         weight = self.weight / math.sqrt(self.weight[0, 0].numel())
         if self.mean_free:
             weight = weight - weight.mean(tuple(range(2, weight.dim())), keepdim=True)

@@ -14,6 +14,7 @@ from pdeconv import (
     Evolve,
     Exact,
     PDEConvError,
+    SymmetricConvolution,
     TimeVarying,
     create_model,
     list_models,
@@ -156,6 +157,13 @@ def test_a_seed_repeats(name):
     first, again = small(name), small(name)
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
     assert torch.equal(first(images()), again(images()))
+
+
+@pytest.mark.parametrize("name", ["parabolic_classifier", "hamiltonian_classifier", "second_order_classifier"])
+def test_kernels_have_a_bound_where_it_proves_something(name):
+    for layers, norm in (({}, None), ({"norm_layer": group_norm}, None), ({"norm_layer": nn.Identity}, 1.0)):
+        terms = [part for part in small(name, **layers).modules() if isinstance(part, SymmetricConvolution)]
+        assert terms and all(term.norm == norm for term in terms)
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSIFIERS if "memory" in model_options(name)])

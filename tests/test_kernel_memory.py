@@ -38,6 +38,12 @@ def test_once_without_gradients_and_each_time_with_them(computed):
 
 
 @torch.no_grad()
+def test_a_kernel_without_a_bound_is_not_kept(computed):
+    term = filters(norm=None, influence=torch.nn.ReLU())
+    assert torch.equal(term.kernel, term.weight / 3) and not computed and term._known is None
+
+
+@torch.no_grad()
 def test_whatever_changes_the_weight():
     """Behind the back of autograd too, which counts no version then."""
 

@@ -75,7 +75,8 @@ def test_multiply_adds_are_of_an_image_alone():
     """Not those of the bounds of kernels, which are for a whole batch; and whether a kernel is kept does not matter."""
     from training_runs import multiply_adds
 
-    model = create_model("parabolic_classifier", widths=(4,), depths=(1,), num_classes=2)
+    layers = dict(norm_layer=torch.nn.Identity, act_layer=torch.nn.SiLU)  # without a normalisation kernels have a bound
+    model = create_model("parabolic_classifier", widths=(4,), depths=(1,), num_classes=2, **layers)
     with torch.no_grad():
         model.eval()(torch.rand(1, 3, 8, 8))
     stem, block, head = 3 * 4 * 9 * 64, 2 * 4 * 4 * 9 * 36, 4 * 2

@@ -129,18 +129,17 @@ class Classifier(nn.Module):
             raise PDEConvError("stop_early=True leaves no final features; give intermediates_only=True too.")
         wanted = chosen_stages(indices, len(self.stages))
         stages = self.stages[: max(wanted) + 1] if stop_early else self.stages
-        found, u, end = {}, self.entered(image), len(self.stages) - 1
+        maps, u, end = {}, self.entered(image), len(self.stages) - 1
         for index, stage in enumerate(stages):
             u = stage(u)
-            if index in wanted:
-                found[index] = self.as_map(u)
-        final = None
-        if not intermediates_only or (norm and end in found):
-            final = self.last(self.as_map(u))  # once: it may keep statistics
-            if norm and end in found:
-                found[end] = final
-        intermediates = [found[index] for index in wanted]
-        return intermediates if intermediates_only or final is None else (final, intermediates)
+            if index in wanted or (index == end and not intermediates_only):
+                maps[index] = self.as_map(u)
+        normed = norm and end in wanted
+        if intermediates_only and not normed:
+            return [maps[index] for index in wanted]
+        final = self.last(maps[end])  # once: it may keep statistics
+        intermediates = [final if normed and index == end else maps[index] for index in wanted]
+        return intermediates if intermediates_only else (final, intermediates)
 
     def get_classifier(self) -> nn.Module:
         """The last linear map."""

@@ -1,4 +1,4 @@
-"""Terms made of convolutions: −Kᵀσ(Ku), stable by a bound of ‖K‖, and a residual branch around any module."""
+"""Terms made of convolutions: −Kᵀφ(Ku), with a rate by a bound of ‖K‖, and a residual branch around any module."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SymmetricConvolution(Filters, Term):
         features: Number of features F of Ku; by default ``channels``.
         kernel_size: Width of the kernel, odd.
         influence: φ, by its slope 0 ≤ g ≤ ceiling; by default ReLU. Or a module that is φ itself, unproven.
-        norm: Bound of ‖K‖₂, dx-free. None for no bound, with a module for φ alone.
+        norm: Bound of ‖K‖₂, dx-free. None for no bound, where φ is a module.
         grid: Boundary and number of axes; the spacing must be 1, as the kernel is learned per cell.
         mean_free: Subtract each kernel's mean, so that a constant state rests.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pdeconv.coefficient import Coefficient, check_channels, per_channel
 from pdeconv.coupled_law import Friction
-from pdeconv.errors import checked_type
+from pdeconv.errors import checked_number, checked_type
 from pdeconv.filter_bank import convolve, transpose
 from pdeconv.grid import Grid
 from pdeconv.influence import Influence, TanhInfluence
@@ -264,6 +264,7 @@ class HamiltonianSystem(SeparableTerm):
         super().__init__()
         influence = TanhInfluence() if influence is None else influence
         checked_type("HamiltonianSystem", influence, Influence, "give for example TanhInfluence()")
+        norm = checked_number("HamiltonianSystem", "norm", norm)
         self.convolution = SymmetricConvolution(
             channels, features, kernel_size, influence, norm, grid, device=device, dtype=dtype
         )

@@ -144,7 +144,10 @@ def _flatten(content: dict, prefix: str = "") -> list[str]:
 def _refuse_unknown_key(key: str, valid: dict[str, Any], where: str) -> None:
     free = [name for name, kind in valid.items() if get_origin(kind) is dict]  # whoever reads them knows their keys
     if key not in valid and not any(key.startswith(f"{name}.") for name in free):
-        raise PDEConvError(f"unknown key {key!r}{where}; {nearest(key, valid)}")
+        parent, _, last = key.rpartition(".")
+        place = next((name for name in free if name.rpartition(".")[0] == parent), None)
+        other = "" if place is None else f" What has no key of its own is given as '{place}.{last}'."
+        raise PDEConvError(f"unknown key {key!r}{where}; {nearest(key, valid)}{other}")
 
 
 def nearest(key: str, valid: Sequence[str] | dict[str, Any]) -> str:

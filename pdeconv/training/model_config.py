@@ -50,10 +50,13 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in self.options:
-            if name in self.__dataclass_fields__:
+            if name in _with_a_key():
                 raise PDEConvError(f"model.options: {name!r} has a key of its own; expected model.{name}")
 
     def given(self) -> dict[str, Any]:
         """The options that were given, with a key of their own or without."""
-        own = [option.name for option in fields(self) if option.name not in ("name", "source", "options")]
-        return {name: value for name in own if (value := getattr(self, name)) is not None} | self.options
+        return {name: value for name in _with_a_key() if (value := getattr(self, name)) is not None} | self.options
+
+
+def _with_a_key() -> list[str]:
+    return [option.name for option in fields(ModelConfig) if option.name not in ("name", "source", "options")]

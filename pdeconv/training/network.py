@@ -20,29 +20,31 @@ def build_network(config: ModelConfig, channels: int, classes: Sequence[str] | N
     """Create the model for images of ``channels`` channels; ``classes`` are their names, or None for denoising.
 
     Raises:
-        PDEConvError: no such model, an option that it lacks, or a ``source`` that does not register it.
+        PDEConvError: no such model, an option that it lacks or cannot be built with, or a ``source`` that does not
+            register it.
     """
-    from pdeconv.models import create_model, list_models, model_options
+    from pdeconv.models import create_model, list_models
 
     if config.source is not None:
         run_model_source(config.source, config.name)
     if config.name not in list_models():
         meant, known = nearest(config.name, list_models()), ", ".join(list_models())
         raise PDEConvError(f"unknown model.name {config.name!r}; {meant} (known: {known})")
-    settable = [option for option in model_options(config.name) if option not in _NOT_FROM_A_FILE]
-    for option in config.given():
-        if option not in settable:
-            raise PDEConvError(f"model {config.name} has no option {option!r}; it has {', '.join(settable) or 'none'}")
-    of_the_data = {"in_channels": channels} | ({} if classes is None else {"num_classes": len(classes)})
+    given, of_the_data = config.given(), {"in_channels": channels}
+    of_the_data |= {} if classes is None else {"num_classes": len(classes)}
+    for option in given:
+        if option in ("in_channels", "num_classes"):
+            raise PDEConvError(f"model.options: {option} comes from the data and cannot be given")
+        if option in ("norm_layer", "act_layer"):
+            raise PDEConvError(f"model.options: {option} is a layer; give it in a model of your own, as model.source")
     try:
-        return create_model(config.name, **of_the_data, **config.given())
-    except (TypeError, ValueError) as error:  # options of no declared type are checked by the model alone
-        if not config.options or isinstance(error, PDEConvError):
+        return create_model(config.name, **of_the_data, **given)
+    except PDEConvError:
+        raise
+    except Exception as error:  # options of no declared type are checked by the model alone, if at all
+        if not config.options:
             raise
         raise PDEConvError(f"model.options: {config.name} cannot be built with {config.options}: {error}") from error
-
-
-_NOT_FROM_A_FILE = ("in_channels", "num_classes", "norm_layer", "act_layer")  # the data's, and layers
 
 
 def trained_network(run: str | Path, source: str | None = None, steps: int | None = None) -> nn.Module:

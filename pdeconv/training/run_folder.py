@@ -128,10 +128,12 @@ def _require_same(config: TrainConfig, saved: dict[str, Any], free: set[str]) ->
     new, old = _flat(as_plain(config)), _flat(_plain(saved))
     plainest = TrainConfig(config.task, ModelConfig(config.model.name), DataConfig(config.data.name), config.run)
     old = _flat(as_plain(plainest)) | old  # a key that came later was at its default
-    differing = [key for key in sorted(new | old) if key not in free and new.get(key) != old.get(key)]
+    absent = object()  # which is not null
+    differing = [key for key in sorted(new | old) if key not in free and new.get(key, absent) != old.get(key, absent)]
     if not differing:
         return
-    changes = ", ".join(f"{key} (was {old.get(key)!r}, now {new.get(key)!r})" for key in differing)
+    was, now = ([repr(values[key]) if key in values else "not given" for key in differing] for values in (old, new))
+    changes = ", ".join(f"{key} (was {a}, now {b})" for key, a, b in zip(differing, was, now, strict=True))
     if free == FREE_ON_RESUME and FREE_ON_BRANCH.issuperset(differing):
         advice = "give the old one, or branch off: --resume CHECKPOINT with another --run"
     else:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pdeconv import PDEConvError
 from pdeconv.training.config import parse_config, restored_config
-from pdeconv.training.run_folder import as_plain
+from pdeconv.training.run_folder import FREE_ON_RESUME, _require_same, as_plain
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NEEDED = ["--task", "denoising", "--model.name", "m", "--data.name", "photographs", "--run", "runs/x"]
@@ -52,6 +53,10 @@ def test_options_of_a_model_without_keys_of_their_own(tmp_path, capsys):
     arguments = ["--config", str(tmp_path / "own.yaml"), *NEEDED]
     assert parse_config([*arguments, "--model.options.leak", "0.5"]).model.options == {"leak": 0.5, "windows": [5, 7]}
     assert parse_config([*arguments, "--model.options", "{window: 3}"]).model.options == {"window": 3}
+    whole = parse_config([*arguments, "--model.options", "{window: null}"])  # which is not its default
+    for other, now in (("{}", "not given"), ("{window: 8}", "8")):
+        with pytest.raises(PDEConvError, match=rf"model\.options\.window \(was None, now {now}\)"):
+            _require_same(parse_config([*arguments, "--model.options", other]), as_plain(whole), FREE_ON_RESUME)
     assert "expected model.widths" in refused(capsys, [*arguments, "--model.options.widths", "[3]"])
     assert "model.options: expected names and values" in refused(capsys, [*arguments, "--model.options", "3"])
 
@@ -61,6 +66,7 @@ def test_options_of_a_model_without_keys_of_their_own(tmp_path, capsys):
     [
         (["--model.widths", "[8, wide]"], "widths: expected a list of a whole number or null, got 'wide'"),
         (["--model.chanels", "3"], "unknown key 'model.chanels'; did you mean 'model.channels'?"),
+        (["--model.leak", "3"], "What has no key of its own is given as 'model.options.leak'."),
         (["--modle.name=x"], "unknown key 'modle.name'; did you mean 'model.name'?"),
         (["--batchsize", "3"], "unknown key 'batchsize'; did you mean 'batch_size'?"),
         (["--channels", "3"], "unknown key 'channels'; did you mean 'model.channels'?"),

@@ -48,9 +48,9 @@ def test_options_that_have_no_key_of_their_own():
     neurons = [[part for part in net.modules() if isinstance(part, Neurons)] for net in (network, expected)]
     assert [repr(part) for part in neurons[0]] == [repr(part) for part in neurons[1]] and neurons[0]
     for bad, expected in (
-        ({"leek": 1}, "no option 'leek'; it has .*threshold, leak"),
-        ({"norm_layer": "BatchNorm2d"}, "no option 'norm_layer'"),
-        ({"num_classes": 3}, "no option 'num_classes'"),
+        ({"leek": 1}, "no option 'leek'; did you mean 'leak'"),
+        ({"norm_layer": "BatchNorm2d"}, r"model\.options: norm_layer is a layer"),
+        ({"num_classes": 3}, r"model\.options: num_classes comes from the data"),
         ({"leak": "much"}, "leak"),
     ):
         with pytest.raises(PDEConvError, match=expected):
@@ -58,15 +58,19 @@ def test_options_that_have_no_key_of_their_own():
 
 
 def test_what_a_model_cannot_be_built_with_is_told(monkeypatch):
-    """A model of the user's own need not check its options; with keys of a declared type an error is its own."""
+    """A model of the user's own need not check its options; an error that options did not cause stays what it is."""
     monkeypatch.setattr(registry, "_constructors", dict(registry._constructors))
 
     @register_model("careless")
-    def careless(in_channels: int = 1, num_classes: int = 2, shares: object = 2, steps: int = 1) -> nn.Module:
-        return nn.Linear(in_channels // shares, num_classes)  # pyright: ignore[reportOperatorIssue]
+    def careless(in_channels: int = 1, num_classes: int = 2, steps: int = 1, **options) -> nn.Module:
+        return nn.Linear(6 // options.get("shares", steps), num_classes)
 
-    with pytest.raises(PDEConvError, match=r"model\.options: careless cannot be built with \{'shares': 'two'\}"):
-        build_network(ModelConfig("careless", options={"shares": "two"}), 1, ("a",))
+    assert build_network(ModelConfig("careless", options={"shares": 3}), 1, ("a",)).in_features == 2
+    for shares in ("two", 0):
+        with pytest.raises(PDEConvError, match=r"model\.options: careless cannot be built with \{'shares': "):
+            build_network(ModelConfig("careless", options={"shares": shares}), 1, ("a",))
+    with pytest.raises(ZeroDivisionError):
+        build_network(ModelConfig("careless", steps=0), 1, ("a",))
 
 
 def test_a_run_begins_with_another(tmp_path):
