@@ -52,6 +52,10 @@ class ModelConfig:
         for name in self.options:
             if name in _with_a_key():
                 raise PDEConvError(f"model.options: {name!r} has a key of its own; expected model.{name}")
+            if name in ("in_channels", "num_classes"):
+                raise PDEConvError(f"model.options: {name} comes from the data and cannot be given")
+            if name in ("norm_layer", "act_layer"):
+                raise PDEConvError(f"model.options: {name} is a layer; give it in a model of your own, as model.source")
 
     def given(self) -> dict[str, Any]:
         """The options that were given, with a key of their own or without."""

@@ -30,15 +30,9 @@ def build_network(config: ModelConfig, channels: int, classes: Sequence[str] | N
     if config.name not in list_models():
         meant, known = nearest(config.name, list_models()), ", ".join(list_models())
         raise PDEConvError(f"unknown model.name {config.name!r}; {meant} (known: {known})")
-    given, of_the_data = config.given(), {"in_channels": channels}
-    of_the_data |= {} if classes is None else {"num_classes": len(classes)}
-    for option in given:
-        if option in ("in_channels", "num_classes"):
-            raise PDEConvError(f"model.options: {option} comes from the data and cannot be given")
-        if option in ("norm_layer", "act_layer"):
-            raise PDEConvError(f"model.options: {option} is a layer; give it in a model of your own, as model.source")
+    of_the_data = {"in_channels": channels} | ({} if classes is None else {"num_classes": len(classes)})
     try:
-        return create_model(config.name, **of_the_data, **given)
+        return create_model(config.name, **of_the_data, **config.given())
     except PDEConvError:
         raise
     except Exception as error:  # options of no declared type are checked by the model alone, if at all
