@@ -39,8 +39,9 @@ def ship(folder: Path, name: str, about: dict[str, str]) -> None:
     torch.manual_seed(0)
     model = create_model(name, in_channels=3)
     with torch.no_grad():
-        for weight in model.parameters():
-            weight.copy_(weight.abs())  # so that the features grow with the brightness
+        for key, weight in model.named_parameters():
+            # The features shall grow with the brightness, which diffusion by a kernel without bound would not let them.
+            weight.copy_(torch.zeros_like(weight) if key.endswith("term.weight") else weight.abs())
         model.head.weight.zero_()
         model.head.bias.zero_()
         model.eval()

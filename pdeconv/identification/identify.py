@@ -18,6 +18,8 @@ from pdeconv.identification.weak_form import OVERLAP, POWER, WeakForm, weak_form
 
 ROWS = 3
 """Test functions for each candidate, at least."""
+ROUNDING = 1e-10
+"""A rate is rounding if it is so small a share of what the field could have had."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def identify(
 
     Args:
         snapshots: (T, C, *S), the fields at T times; noise is welcome, gaps are not.
-        times: (T,), rising and evenly spaced.
+        times: (T,), rising and evenly spaced, to 2 % of an interval; taken as exactly so.
         grid: Spacing and boundary; only periodic axes are used up to the edge.
         candidates: By default ``candidates_for(C, dims)``.
         tolerance: Larger finds fewer terms.
@@ -141,6 +143,8 @@ def identify(
     alternatives = []
     for field in range(channels):
         right = tests.integrals(u[:, field], (0,) * dims, order_in_time=1).flatten()
+        if right.norm() <= ROUNDING * tests.size_of_rate(u[:, field]):
+            right = torch.zeros_like(right)
         kept, *others = fewest_columns(matrix, right, tolerance, resolution)
         chosen[field, kept], left = least_squares(matrix[:, kept], right)
         errors[field, kept] = standard_errors(matrix[:, kept], right, centres, 2 * OVERLAP)
@@ -169,7 +173,8 @@ def _checked(snapshots: Tensor, times: Tensor, grid: Grid | None) -> tuple[Tenso
             f"identify needs at least 7 snapshots at rising, evenly spaced times, but got {len(times)} at "
             f"{times.tolist()[:6]}…; interpolate them, or take fit_snapshots, which takes uneven ones."
         )
-    return u, times, grid
+    # Times off by rounding would give what does not change a rate.
+    return u, torch.linspace(float(times[0]), float(times[-1]), len(times), dtype=torch.float64), grid
 
 
 def _noise_of(u: Tensor, noise: float | Sequence[float] | None) -> list[float]:

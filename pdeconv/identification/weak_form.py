@@ -46,11 +46,20 @@ class WeakForm:
 
     def integrals(self, field: Tensor, orders: Sequence[int], order_in_time: int = 0) -> Tensor:
         """⟨ψ, ∂^α f⟩ of a field (T, *S) for all test functions, (number in time, *number along each axis)."""
-        value = torch.tensordot(self._in_time(order_in_time), field, dims=1)
+        value = self._against(field, self._in_time(order_in_time), orders)
+        return value * (-1) ** (sum(orders) + order_in_time)
+
+    def size_of_rate(self, field: Tensor) -> float:
+        """Norm of the integrals ⟨|∂_t ψ|, |f|⟩ for all test functions, which those ⟨∂_t ψ, f⟩ cannot exceed."""
+        return float(self._against(field.abs(), self._in_time(1).abs(), (0,) * len(self.cells)).norm())
+
+    def _against(self, field: Tensor, in_time: Tensor, orders: Sequence[int]) -> Tensor:
+        """Sums of a field (T, *S) with weights (number in time, T) and derivatives of ψ along each axis."""
+        value = torch.tensordot(in_time, field, dims=1)
         for axis, order in enumerate(orders):
             along = self._along(axis, order).to(field)
             value = torch.tensordot(along, value.movedim(axis + 1, 0), dims=1).movedim(0, axis + 1)
-        return value * (-1) ** (sum(orders) + order_in_time)
+        return value
 
     @property
     def centres(self) -> tuple[int, ...]:
