@@ -83,8 +83,9 @@ class DataConfig:
     training samples, for denoising their least value"""
     scale: list[float] | None = None
     """arrays, solids, trace: what is divided by then; left out: their standard deviation, for denoising their range"""
-    shift: float = 0.0
-    """arrays, solids, trace: largest shift of a training sample along each axis, as a share of its side"""
+    shift: float | None = None
+    """torchvision's sets, arrays, solids, trace: largest shift of a training sample along each axis, as a share of its
+    side; left out: an eighth for torchvision's sets, none for the others"""
     flips: list[int] = field(default_factory=list)
     """arrays, solids, trace: spatial axes along which half of the training samples are flipped, such as [0, 1, 2]"""
 
@@ -101,4 +102,5 @@ class DataConfig:
         require("data.subset_seed", self.subset_seed, 0 <= self.subset_seed < 2**32, "a whole number below 2**32")
         require("data.memory_gib", self.memory_gib, self.memory_gib >= 0, "0 or more")
         require("data.workers", self.workers, self.workers >= 0, "0 or more")
-        require("data.shift", self.shift, 0 <= self.shift < 1, "a share of the side, 0 to below 1")
+        shift = self.shift
+        require("data.shift", shift, shift is None or 0 <= shift < 1, "a share of the side, 0 to below 1")

@@ -19,12 +19,14 @@ ERASURE = 1  # stream of random numbers
 
 @dataclass(frozen=True)
 class ShiftAndFlip:
-    """Crops after mirroring an eighth of the image around it, and flips left to right."""
+    """Crops after mirroring a share of the image around it, and flips left to right."""
 
     flip: bool
+    shift: float = 1 / 8
 
     def __call__(self, images: Tensor, indices: Tensor, seed: int) -> Tensor:
-        return shifted_and_flipped(images, uniform(seed, indices, 3), round(images.shape[-1] / 8), self.flip)
+        margin = round(images.shape[-1] * self.shift)
+        return shifted_and_flipped(images, uniform(seed, indices, 3), margin, self.flip)
 
 
 @dataclass(frozen=True)

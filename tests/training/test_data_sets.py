@@ -15,6 +15,7 @@ from pdeconv.training.data_config import DataConfig
 from pdeconv.training.embedded import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS
 from pdeconv.training.photographs import Patches
 from pdeconv.training.randomness import derived_seeds, uniform
+from pdeconv.training.torchvision_sets import SETS
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +215,26 @@ def test_sets_in_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert (len(svhn.train), len(svhn.test), len(svhn.classes or ())) == (4, 2, 10)
     assert stl10.classes == ("a", "b")
     assert svhn.train.batch(torch.arange(4), 0)[0].shape == (4, 3, 32, 32)
+
+
+class Ramps(FakeSplitSet):
+    def __init__(self, *given, **named) -> None:
+        super().__init__(*given, **named)
+        self.data[:] = np.arange(32, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("shift", "most"), [(None, 4), (0.07, 2), (0.0, 0)])
+def test_images_shift_by_as_much_as_the_configuration_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: float | None, most: int
+) -> None:
+    from torchvision import datasets
+
+    monkeypatch.setattr(datasets, "SVHN", Ramps)
+    train = load_data(DataConfig("svhn", root=str(tmp_path), shift=shift), "classification", 0).train
+    mean, deviation = SETS["svhn"].statistics
+    middle = torch.stack([train.batch(torch.tensor([0]), seed)[0][0, 0, 16, 16] for seed in range(100)])
+    moved = ((middle * deviation[0] + mean[0]) * 255 - 16).round()
+    assert (moved.min(), moved.max()) == (-most, most)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion_mnist", "svhn", "stl10"])
