@@ -50,6 +50,7 @@ from pdeconv.training.run_folder import (
 from pdeconv.training.sampling import Batches
 from pdeconv.training.sharpness import SharpnessProbe
 from pdeconv.training.state import Position, TrainingState
+from pdeconv.training.synchronised_norms import synchronise_norms
 from pdeconv.training.tasks import create_task
 
 
@@ -85,8 +86,7 @@ def train(config: TrainConfig) -> int:
         notes.append(begin_with(network, config.begin_with, data.channels))
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if processes > 1 and device.type == "cuda":
-        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    network = synchronise_norms(network) if processes > 1 and device.type == "cuda" else network
     if config.compile:
         network.compile()  # in place, so the weights keep their names
     model, optimizer = accelerator.prepare(network, build_optimizer(network, config.optimizer))

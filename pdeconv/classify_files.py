@@ -34,6 +34,8 @@ class ClassifyConfig:
     """name of a model whose weights come with pdeconv; left out: the best one"""
     run: str | None = None
     """folder of a run or a checkpoint of train.py, to use in place of a network that comes with pdeconv"""
+    source: str | None = None
+    """Python file that registers the model of the run, if it is not where it was in training"""
     top: int = 3
     """how many of the likeliest classes to show"""
     json: bool = False
@@ -46,11 +48,13 @@ class ClassifyConfig:
             raise PDEConvError(f"top: expected 1 or more, got {self.top}")
         if self.model is not None and self.run is not None:
             raise PDEConvError("model and run: give one of them")
+        if self.source is not None and self.run is None:
+            raise PDEConvError("source: is of the model of a run; give run too")
 
 
 def main(argv: Sequence[str]) -> int:
     """Classify as the command line says; 1 if a picture could not be."""
-    usage = "IMAGE... [--top K] [--model NAME | --run FOLDER] [--json]"
+    usage = "IMAGE... [--top K] [--model NAME | --run FOLDER [--source FILE]] [--json]"
     settings = parse(ClassifyConfig, _with_key(argv), PROGRAM, usage, str(__doc__).splitlines()[0])
     Image.MAX_IMAGE_PIXELS = None  # a large scan is no attack
     warnings.filterwarnings("ignore", module="PIL")  # of a file that is damaged a little; damaged more it raises
@@ -58,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     if settings.run is None:
         classifier = pretrained_classifier(settings.model)
     else:
-        classifier = trained_classifier(Path(settings.run))
+        classifier = trained_classifier(Path(settings.run), settings.source)
     failed, console = 0, Console(highlight=False, soft_wrap=True)
     table = Table(Column("picture", overflow="fold"), Column("class", overflow="fold"), "probability")
     for path in paths:
@@ -81,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def trained_classifier(folder: Path) -> ImageClassifier:
+def trained_classifier(folder: Path, source: str | None = None) -> ImageClassifier:
     """The network of a run of train.py, with the average of its weights where there is one."""
     from pdeconv.training.checkpoint import find_checkpoint
     from pdeconv.training.config import restored_config
@@ -92,7 +96,7 @@ def trained_classifier(folder: Path) -> ImageClassifier:
     config = restored_config(checkpoint.training["config"])
     if config.task != "classification":
         raise PDEConvError(f"run: the network in {str(folder)!r} was trained for {config.task}, not for classification")
-    network = network_of(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+    network = network_of(checkpoint, source).to("cuda" if torch.cuda.is_available() else "cpu")
     return ImageClassifier(network, tuple(checkpoint.training["classes"]), *classifier_format(config.data))
 
 

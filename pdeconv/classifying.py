@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError, checked_count
+from pdeconv.evaluating import evaluating
 from pdeconv.image_square import Statistics, prepared_image
 from pdeconv.models import create_model, list_pretrained
 from pdeconv.models.pretrained import pretrained_about
@@ -50,12 +51,11 @@ class ImageClassifier:
     @torch.no_grad()
     def likeliest(self, image: Tensor, top: int) -> Likeliest:
         """Names and probabilities of the likeliest classes of one image (1 to 4 channels, H, W) in [0, 1]."""
-        device = next((weight.device for weight in self.network.parameters()), torch.device("cpu"))
-        training = self.network.training
-        self.network.eval()
+        like = next(self.network.parameters(), torch.empty(0))
         prepared = prepared_image(image.float(), self.size, self.statistics, self.margin)
-        found = self.network(prepared.to(device))[0].float().softmax(0).cpu().topk(min(top, len(self.classes)))
-        self.network.train(training)
+        with evaluating(self.network):
+            logits = self.network(prepared.to(like))[0]
+        found = logits.float().softmax(0).cpu().topk(min(top, len(self.classes)))
         return [(self.classes[int(place)], float(value)) for value, place in zip(*found, strict=True)]
 
 

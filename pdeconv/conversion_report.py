@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pdeconv.evaluating import evaluating
+
 
 @dataclass(frozen=True)
 class BlockReport:
@@ -80,14 +82,9 @@ def count_multiply_adds(model: nn.Module, sample: Tensor) -> Mapping[str, int]:
     """Multiply-adds of each module by name, the whole under ``""``, in one forward pass in evaluation."""
     from torch.utils.flop_counter import FlopCounterMode  # slow to import
 
-    training = {module: module.training for module in model.modules()}
-    model.eval()  # a count leaves running statistics and random numbers alone
-    try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(sample)
-    finally:
-        for module, was_training in training.items():
-            module.training = was_training
+    # A count leaves running statistics and random numbers alone.
+    with evaluating(model), FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(sample)
     root = type(model).__name__
     counts = {name: sum(by_operator.values()) // 2 for name, by_operator in counter.get_flop_counts().items()}
     inside = {name.removeprefix(f"{root}."): count for name, count in counts.items() if name.startswith(f"{root}.")}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
+from pdeconv.evaluating import evaluating
 from pdeconv.models import create_model
 from pdeconv.models.denoiser import LOWEST_LEVEL, Denoiser, cosine_basis
 from pdeconv.noise_level import estimate_noise_level
@@ -160,7 +160,7 @@ def _denoise_state(
     noisy = noisy.to(torch.promote_types(weights[0].dtype, torch.float32) if weights else torch.float32)
     at_once = max(1, CELLS // math.prod(noisy.shape[2:]))
     out = torch.empty_like(noisy)
-    with torch.no_grad(), _evaluating(model):
+    with torch.no_grad(), evaluating(model):
         for first in range(0, len(noisy), at_once):
             part = noisy[first : first + at_once]
             level = None if sigma is None else sigma[first : first + at_once]
@@ -252,19 +252,6 @@ def _checked_tile(model: nn.Module, tile: int | None, size: torch.Size) -> int:
             "in pixels, or leave tile out."
         )
     return tile or tile_size(model) or max(size)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode; afterwards every part is in the mode that it was in."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _is_empty_stack(image: object, channel_axis: int | None) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pdeconv.convert import Conversion
 from pdeconv.errors import PDEConvError, checked_count, checked_number, checked_type
+from pdeconv.evaluating import evaluating
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,8 @@ def distil_blocks(
     students = {name: conversion.model.get_submodule(name) for name in runs}
     weights = {name: [p for p in student.parameters() if p.requires_grad] for name, student in students.items()}
     device = next(original.parameters()).device
-    with ExitStack() as stack:
-        for model in (original, conversion.model):
-            stack.callback(_restore, {module: module.training for module in model.modules()})
-            model.eval()
-        stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
-        torch.manual_seed(seed)
+    with evaluating(original, conversion.model), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # of the order of a DataLoader; nothing else is random in evaluation
         before = _losses(original, runs, students, batches, device)
         optimizers = {name: torch.optim.Adam(w, lr) for name, w in weights.items() if w}
         decays = [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs) for optimizer in optimizers.values()]
@@ -104,11 +101,6 @@ def distil_blocks(
                 decay.step()
         after = _losses(original, runs, students, batches, device)
     return tuple(Distilled(name, before[name], after[name]) for name in runs)
-
-
-def _restore(training: dict[nn.Module, bool]) -> None:
-    for module, was_training in training.items():
-        module.training = was_training
 
 
 @torch.no_grad()

@@ -114,8 +114,8 @@ class Undo(nn.Module):
         super().__init__()
         if not step.reversible:
             raise PDEConvError(
-                "memory='reversible' needs a step that can be undone, Leapfrog, VelocityVerlet, Momentum or a "
-                f"splitting of them, but got {step.name}; use memory='checkpoint' for any other step."
+                "memory='reversible' needs a step that can be undone, SymplecticEuler, Leapfrog, VelocityVerlet, "
+                f"Momentum or a splitting of them, but got {step.name}; use memory='checkpoint' for any other step."
             )
         self.step = step
 

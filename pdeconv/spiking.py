@@ -93,7 +93,8 @@ class LeakyIntegrateAndFire(nn.Module):
     def advance(self, membrane: Tensor, current: Tensor) -> tuple[Tensor, Tensor]:
         """One frame: the spikes and the next membrane potential, from a membrane and a current (B, C, *S)."""
         leak = self.leak(membrane, Grid(dims=membrane.dim() - 2))
-        membrane = torch.lerp(membrane, self.rest + current, -torch.expm1(-leak * self.dt))
+        share = -torch.expm1(-leak * self.dt).to(membrane.dtype)  # CUDA's autocast widens the exponential
+        membrane = torch.lerp(membrane, self.rest + current, share)
         spike = _Jump.apply(membrane, self.threshold, self.sharpness)
         fired = spike.detach()
         kept = membrane * (1 - fired)

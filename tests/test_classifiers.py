@@ -177,6 +177,18 @@ def test_memory_changes_no_gradient(name):
         assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(gradients[0], others, strict=True))
 
 
+@pytest.mark.parametrize("name", ["hamiltonian_classifier", "second_order_classifier"])
+def test_undoing_steps_counts_a_batch_once(name):
+    """With batch normalisation, the default: the gradients and the running statistics are those of stored steps."""
+    models = [small(name, memory=memory, steps=2).double() for memory in ("store", "reversible")]
+    for model in models:
+        cross_entropy(model(images().double()), torch.tensor([0, 1])).backward()
+    stored, undone = models
+    pairs = zip(stored.parameters(), undone.parameters(), strict=True)
+    assert all(torch.allclose(a.grad, b.grad, atol=1e-8) for a, b in pairs)
+    assert all(torch.allclose(a, b) for a, b in zip(stored.buffers(), undone.buffers(), strict=True))
+
+
 def outgrown(name, dims=2):
     """A small model whose weights have gone astray."""
     model = small(name, dims=dims).eval().double()

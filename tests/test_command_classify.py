@@ -90,12 +90,25 @@ def test_any_depth_colour_and_size(tmp_path: Path, capsys, dtype, channels, size
     assert dark.startswith(f"{tmp_path / 'dark.png'}: black ") and ": white " in bright
 
 
-def test_other_formats_and_what_a_camera_says(tmp_path: Path, capsys) -> None:
+def test_other_formats(tmp_path: Path, capsys) -> None:
     for ending in ("jpg", "bmp", "webp", "gif", "tif", "ppm"):
         picture(tmp_path / "in" / f"a.{ending}", 0.9)
     assert run(tmp_path / "in", "--top", "1") == 0
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == 6 and all(": white " in line for line in shown)
+
+
+def test_the_orientation_that_a_camera_notes_counts(tmp_path: Path, capsys) -> None:
+    pixels = np.zeros((30, 90), np.uint8)
+    pixels[:, 30:60] = np.linspace(0, 255, 30)  # what the middle square shows, from left to right
+    upright = Image.fromarray(pixels)
+    exif = upright.getexif()
+    exif[0x0112] = 6  # turn it by a quarter to see it upright
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    upright.save(tmp_path / "upright.png")
+    assert run(tmp_path / "turned.png", tmp_path / "upright.png", "--json") == 0
+    turned, plain = (json.loads(line)["classes"] for line in capsys.readouterr().out.splitlines())
+    assert turned == plain
 
 
 def test_the_function_sees_what_the_command_sees(tmp_path: Path, capsys) -> None:
@@ -164,6 +177,7 @@ def test_bad_files_are_one_line_each_and_the_others_go_on(tmp_path: Path, capfd)
         (["a.png", "--model", "multiscale_denoiser"], "there are those of: parabolic_classifier"),
         (["a.png", "--run", "nowhere"], "no checkpoint at 'nowhere'"),
         (["a.png", "--run", "r", "--model", "m"], "model and run: give one of them"),
+        (["a.png", "--source", "m.py"], "source: is of the model of a run; give run too"),
     ],
 )
 def test_slips_are_one_line_and_status_2(tmp_path: Path, monkeypatch, capsys, arguments, named) -> None:
@@ -203,10 +217,18 @@ def test_slips_of_the_function() -> None:
 
 
 def test_a_network_of_ones_own_keeps_its_mode() -> None:
-    network = create_model(NAME, in_channels=1, num_classes=2)
-    own = ImageClassifier(network.train(), ("a", "b"), 16, ((0.5,), (0.25,)), margin=True)
+    network = create_model(NAME, in_channels=1, num_classes=2).train()
+    network.stem.eval()  # frozen
+    modes = [part.training for part in network.modules()]
+    own = ImageClassifier(network, ("a", "b"), 16, ((0.5,), (0.25,)), margin=True)
     found = classify(torch.rand(2, 30, 20), model=own)
-    assert len(found) == 2 and {name for name, _ in found[0]} == {"a", "b"} and network.training
+    assert len(found) == 2 and {name for name, _ in found[0]} == {"a", "b"}
+    network.bfloat16()
+    assert len(classify(torch.rand(30, 20), model=own)) == 2
+    network.head.forward = lambda u: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        classify(torch.rand(30, 20), model=own)
+    assert modes == [part.training for part in network.modules()]
 
 
 def test_a_trained_run_and_its_shipped_weights_agree(tmp_path: Path, weights: Path, capsys, monkeypatch) -> None:
@@ -228,6 +250,8 @@ def test_a_trained_run_and_its_shipped_weights_agree(tmp_path: Path, weights: Pa
     (weights / f"{NAME}.rgb.safetensors").unlink()
     capsys.readouterr()
     assert run(path, "--json") == 0 and json.loads(capsys.readouterr().out) == own
+    with pytest.raises(PDEConvError, match="there is no file"):
+        run(path, "--run", tmp_path / "run", "--source", tmp_path / "none.py")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     with pytest.raises(PDEConvError, match="no checkpoint"):
         run(path, "--run", tmp_path / "run")

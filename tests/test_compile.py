@@ -131,7 +131,13 @@ def test_a_block_exports():
 
 
 # These stand for the other families.
-SOME = ("adr_classifier", "parabolic_classifier", "global_diffusion_classifier", "heat_classifier")
+SOME = (
+    "adr_residual_classifier",
+    "adr_classifier",
+    "parabolic_classifier",
+    "global_diffusion_classifier",
+    "heat_classifier",
+)
 EACH_CLASSIFIER = [name if name in SOME else pytest.param(name, marks=pytest.mark.like_others) for name in CLASSIFIERS]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from classifiers import CLASSIFIERS, images, small
 from torch import nn
 from torchvision.models import ResNet
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
@@ -79,6 +80,13 @@ def test_symbolic_trace():
         torch.fx.symbolic_trace(model.layer1[0].evolve)
 
 
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_classifiers_have_features_that_torchvision_finds(name):
+    model, u = small(name).eval(), images()
+    found = create_feature_extractor(model, {"stages.0": "first", "head": "logits"})(u)
+    assert torch.allclose(found["logits"], model(u), atol=1e-6) and found["first"].dim() == 4
+
+
 def classifier(name, **options):
     return create_model(name, in_channels=3, num_classes=5, **options).eval()
 
@@ -88,6 +96,7 @@ ONNX = {
     "folded": lambda: fold_ceilings(NETWORKS["stabilised"]()),
     "inserted": NETWORKS["inserted"],
     "adr_classifier": lambda: classifier("adr_classifier", widths=(8,), depths=(1,), steps=1),
+    "adr_residual_classifier": lambda: classifier("adr_residual_classifier", widths=(4, 8), depths=(1, 1)),
     "parabolic_classifier": lambda: classifier("parabolic_classifier", widths=(8,), depths=(1,)),
 }
 

@@ -285,7 +285,7 @@ def test_what_cannot_be_undone_is_refused():
     heat = Diffusion(Constant(1.0))
     momentum = Momentum(heat)
     for step in (Heun(heat), Lie(momentum, Euler(heat))):
-        with pytest.raises(PDEConvError, match="Leapfrog, VelocityVerlet, Momentum"):
+        with pytest.raises(PDEConvError, match="SymplecticEuler, Leapfrog, VelocityVerlet, Momentum"):
             Evolve(step, 1.0, Fixed(2, unchecked=True), memory="reversible")
     wave = Leapfrog(REVERSIBLE["Leapfrog of a wave"](Grid()).term)
     for control in (Clamp(2), Measured(0.9)):

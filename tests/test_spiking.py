@@ -92,8 +92,9 @@ def test_it_is_a_good_module():
     assert torch.equal(neurons(currents)[:1], neurons(currents[:1]))
     half = copy.deepcopy(neurons).bfloat16()(currents.bfloat16())
     assert half.dtype == torch.bfloat16 and set(half.unique().tolist()) == {0.0, 1.0}
+    expected = neurons(currents)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(neurons(currents), neurons(currents))
+        assert torch.equal(neurons(currents.bfloat16()), half) and torch.equal(neurons(currents), expected)
     with pytest.raises(PDEConvError, match="frames"):
         neurons(torch.rand(2, 2, 3))
     with pytest.raises(PDEConvError, match="reset < threshold"):

@@ -282,7 +282,7 @@ def test_slips_are_refused():
     for step in (Leapfrog(term), Momentum(Diffusion(Constant(1.0), Grid(dims=1)))):
         with pytest.raises(PDEConvError, match="even number"):
             step(torch.rand(1, 3, 4), torch.tensor(0.1))
-    with pytest.raises(UnsupportedError, match="Leapfrog, VelocityVerlet, Momentum"):
+    with pytest.raises(UnsupportedError, match="SymplecticEuler, Leapfrog, VelocityVerlet, Momentum"):
         Heun(term).inverse(torch.rand(1, 2, 4), torch.tensor(0.1))
     with pytest.raises(UnsupportedError, match="no inverse"):
         Lie(Leapfrog(term), Heun(term)).inverse(torch.rand(1, 2, 4), torch.tensor(0.1))

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pdeconv.analysis.report import evaluating, evolutions_of, states_entering
+from pdeconv.analysis.report import evolutions_of, states_entering
 from pdeconv.coefficient import Coefficient
 from pdeconv.errors import PDEConvError, checked_count, checked_type
+from pdeconv.evaluating import evaluating
 from pdeconv.evolve import Evolve
 from pdeconv.grid import Grid
 from pdeconv.models.denoiser import Denoiser

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +13,7 @@ from pdeconv.analysis.verdict import BlockStability, Verdict, look_at, look_at_d
 from pdeconv.block_rules import EulerBlocks
 from pdeconv.convert import replace_blocks
 from pdeconv.errors import PDEConvError, checked_type
+from pdeconv.evaluating import evaluating
 from pdeconv.evolve import Evolve
 from pdeconv.models.denoiser import Denoiser
 from pdeconv.residual_blocks import is_residual_block
@@ -120,18 +119,6 @@ def evolutions_of(owner: str, model: nn.Module) -> tuple[nn.Module, dict[str, Ev
 
 def _is_inner(name: str, others: dict[str, Evolve]) -> bool:
     return any(other != name and (other == "" or name.startswith(f"{other}.")) for other in others)
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation, and then again in the modes in which its modules were."""
-    training = {part: part.training for part in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for part, was in training.items():
-            part.training = was
 
 
 def states_entering(owner: str, network: nn.Module, evolutions: dict[str, Evolve], batch: Tensor) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from pdeconv.layers_by_dims import CONVOLUTION
 from pdeconv.models.classifier import Layer
 from pdeconv.steps import Euler, Step
 from pdeconv.terms import Residual, SymmetricConvolution
+from pdeconv.tracing import traced_leaf
 
 
 def default_norm(channels: int) -> nn.Module:
@@ -53,6 +54,9 @@ class _ToEven(nn.Module):
     """Before a convolution: a row of zeros at the end of each axis that has an odd number of cells."""
 
     def forward(self, u: Tensor) -> Tensor:
+        leaf = traced_leaf(self, u)
+        if leaf is not None:
+            return leaf
         odd = [cells % 2 for cells in u.shape[2:]]
         if any(odd):
             u = functional.pad(u, [width for cells in reversed(odd) for width in (0, cells)])
@@ -81,6 +85,9 @@ class _AvgPool3d(nn.AvgPool3d):
     """Torch's refuses an axis of one cell, which those of fewer axes leave as it is."""
 
     def forward(self, input: Tensor) -> Tensor:
+        leaf = traced_leaf(self, input)
+        if leaf is not None:
+            return leaf
         size = [min(2, cells) for cells in input.shape[2:]]
         return functional.avg_pool3d(input, size, 2, ceil_mode=True, count_include_pad=False)
 

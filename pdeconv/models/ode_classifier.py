@@ -21,7 +21,7 @@ from pdeconv.terms import Residual, TimeVarying
 class ODEClassifier(Classifier):
     """Classifies images by features that solve u_t = f(u, t), f of two convolutions: Chen et al.'s ODE-Net.
 
-    f(u, t) = K₂ N₂σ(K₁ N₁u) with the weights of K and N given at points in time, linear in between. A block solves it
+    f(u, t) = N₃K₂σN₂K₁σN₁u with the weights of K and N given at points in time, linear in between. A block solves it
     over one unit of time, by Heun's method in ``steps`` steps, or, with a ``tolerance``, by Bogacki and Shampine's pair
     with as many steps as the error of each sample needs. Nothing is proven of a step: f has no ceiling.
 
@@ -35,8 +35,8 @@ class ODEClassifier(Classifier):
         tolerance: Error of a step, relative to features of size 1 or more and else absolute. Needs ``points=1``; waits
             for the device at every step, and is not for ``torch.compile``.
         points: Points in time at which f has weights of its own, at most steps + 1; 1 for weights that do not vary.
-        memory: As of :class:`pdeconv.Evolve`: "store" or "checkpoint". A step that is computed again updates the
-            running statistics of batch normalisation twice: take another ``norm_layer`` with "checkpoint".
+        memory: As of :class:`pdeconv.Evolve`: "store" or "checkpoint". With "checkpoint" a step updates the
+            running statistics of batch normalisation each time that it is computed: take another ``norm_layer``.
         norm_layer: Of the normalisation. By default batch normalisation, which learns faster and has one set of
             statistics for all times; with a ``tolerance`` group normalisation, as the steps of a sample must not depend
             on its batch-mates.

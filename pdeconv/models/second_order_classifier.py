@@ -31,8 +31,8 @@ class SecondOrderClassifier(Classifier):
         widths: Channels of each stage, u and v together, the first at the full resolution; even.
         depths: Blocks of each stage, each with a kernel of its own.
         steps: Steps of each block, over one unit of time.
-        memory: As of :class:`pdeconv.Evolve`. A block that is computed again updates the running statistics of batch
-            normalisation twice: take another ``norm_layer`` with "checkpoint" and "reversible".
+        memory: As of :class:`pdeconv.Evolve`. With "checkpoint" a step updates the running statistics of batch
+            normalisation each time that it is computed: take another ``norm_layer``; with "reversible" once.
         norm_layer: Of the normalisation; by default batch normalisation.
         act_layer: Of the activation.
         dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.

@@ -15,6 +15,7 @@ from pdeconv.models.classifier import Classifier
 from pdeconv.models.layers import convolution
 from pdeconv.models.registry import register_model
 from pdeconv.spiking import LeakyIntegrateAndFire
+from pdeconv.tracing import traced_leaf
 
 
 @register_model("spiking_classifier")
@@ -133,4 +134,7 @@ class Neurons(nn.Module):
         self.frames, self.fire = frames, fire
 
     def forward(self, currents: Tensor) -> Tensor:
+        leaf = traced_leaf(self, currents)
+        if leaf is not None:
+            return leaf
         return torch.cat(self.fire.spikes(currents.chunk(self.frames)))

@@ -68,7 +68,10 @@ def advanced(u: Tensor, dt: Tensor, weights: tuple[float, ...], slopes: list[Ten
     """u + dt Σ weightᵢ·slopeᵢ, in one pass over memory for each slope; a weight of 0 costs nothing."""
     for weight, slope in zip(weights, slopes, strict=True):
         if weight:
-            u = torch.addcmul(u, slope, dt if weight == 1 else dt * weight)  # CUDA takes a CPU dt as the last alone
+            length = dt if weight == 1 else dt * weight
+            if length.dim() == 0:  # as everywhere, one number widens no tensor; under CUDA's autocast it would
+                length = length.to(torch.promote_types(u.dtype, slope.dtype))
+            u = torch.addcmul(u, slope, length)  # CUDA takes a CPU number as the last alone
     return u
 
 

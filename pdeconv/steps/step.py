@@ -72,7 +72,8 @@ class Step(nn.Module, ABC):
     def inverse(self, u: Tensor, dt: Tensor) -> Tensor:
         """The state that the step takes to ``u``, but for rounding. Raises ``UnsupportedError`` where undefined."""
         raise UnsupportedError(
-            f"{self.name} has no inverse; Leapfrog, VelocityVerlet, Momentum and compositions of them have one."
+            f"{self.name} has no inverse; SymplecticEuler, Leapfrog, VelocityVerlet, Momentum and compositions of them "
+            "have one."
         )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pdeconv.errors import PDEConvError
+from pdeconv.models.registry import OWN_OPTIONS
 
 
 @dataclass
@@ -33,8 +34,8 @@ class ModelConfig:
     expansion: int | None = None
     """width within a block, in multiples of the network's"""
     memory: Literal["store", "checkpoint", "reversible"] | None = None
-    """what backward needs of the steps is kept, computed again, or undone (docs/memory.md); but for store, batch
-    normalisation counts each batch twice"""
+    """what backward needs of the steps is kept, computed again, or undone (docs/memory.md); with checkpoint, batch
+    normalisation counts a batch each time that a step is computed"""
     dims: int | None = None
     """spatial axes of the data: 1 for signals, 2 for images (the default), 3 for volumes"""
     layers: int | None = None
@@ -52,6 +53,8 @@ class ModelConfig:
         for name in self.options:
             if name in _with_a_key():
                 raise PDEConvError(f"model.options: {name!r} has a key of its own; expected model.{name}")
+            if name in OWN_OPTIONS:
+                raise PDEConvError(f"model.options: {name} is of pdeconv.create_model, not of a model; leave it out")
             if name in ("in_channels", "num_classes"):
                 raise PDEConvError(f"model.options: {name} comes from the data and cannot be given")
             if name in ("norm_layer", "act_layer"):

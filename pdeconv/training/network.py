@@ -35,6 +35,10 @@ def build_network(config: ModelConfig, channels: int, classes: Sequence[str] | N
         return create_model(config.name, **of_the_data, **config.given())
     except PDEConvError:
         raise
+    except OSError as error:  # the weights that it begins with, for one
+        raise PDEConvError(
+            f"model.name: {config.name} needs something that cannot be read or fetched: {error}"
+        ) from error
     except Exception as error:  # options of no declared type are checked by the model alone, if at all
         if not config.options:
             raise

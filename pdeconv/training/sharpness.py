@@ -17,6 +17,7 @@ from pdeconv.training.config import TrainConfig
 from pdeconv.training.data import Source
 from pdeconv.training.metrics_log import read_metrics
 from pdeconv.training.state import random_state, set_random_state
+from pdeconv.training.synchronised_norms import without_synchronised_norms
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -84,14 +85,7 @@ def lone_copy(network: nn.Module) -> nn.Module:
     copied = copy.deepcopy(network)
     for name in ("forward", "_original_forward"):  # accelerate sets them on the instance
         vars(copied).pop(name, None)
-    for module in list(copied.modules()):
-        for name, part in module.named_children():
-            if isinstance(part, nn.SyncBatchNorm):
-                norm = nn.BatchNorm2d(part.num_features, part.eps, part.momentum, part.affine, part.track_running_stats)
-                norm.to(next(iter([*part.parameters(), *part.buffers()]), torch.empty(0)).device)
-                norm.load_state_dict(part.state_dict())
-                setattr(module, name, norm)
-    return copied
+    return without_synchronised_norms(copied)
 
 
 def draw_sharpness(folder: Path) -> list[Path]:

@@ -355,3 +355,5 @@ def test_a_crop_is_read_alone_and_a_copy_is_one(tmp_path):
 def test_keys_of_arrays_are_refused_for_other_data():
     with pytest.raises(PDEConvError, match=r"data.flips is for arrays, solids, trace, the data is photographs"):
         load_data(DataConfig("photographs", flips=[0]), "denoising", 0)
+    with pytest.raises(PDEConvError, match=r"data.shift is for cifar10, .*, trace, the data is digits"):
+        load_data(DataConfig("digits", shift=0.0), "classification", 0)

@@ -58,6 +58,7 @@ def test_options_of_a_model_without_keys_of_their_own(tmp_path, capsys):
         with pytest.raises(PDEConvError, match=rf"model\.options\.window \(was None, now {now}\)"):
             _require_same(parse_config([*arguments, "--model.options", other]), as_plain(whole), FREE_ON_RESUME)
     assert "expected model.widths" in refused(capsys, [*arguments, "--model.options.widths", "[3]"])
+    assert "is of pdeconv.create_model" in refused(capsys, [*arguments, "--model.options.pretrained", "true"])
     assert "model.options: expected names and values" in refused(capsys, [*arguments, "--model.options", "3"])
 
 

@@ -30,6 +30,17 @@ def test_a_part_is_copied_as_a_whole_or_not_at_all():
         begin_with(network, "multiscale_denoiser_small", channels=1)
 
 
+def test_what_cannot_be_fetched_is_said(monkeypatch):
+    monkeypatch.setattr(registry, "_constructors", dict(registry._constructors))
+
+    @register_model("far_away")
+    def far_away(in_channels: int = 1) -> nn.Module:
+        raise ConnectionError("no route to the weights")
+
+    with pytest.raises(PDEConvError, match=r"model\.name: far_away needs something that .* no route to the weights"):
+        build_network(ModelConfig("far_away"), 1, None)
+
+
 def test_slips():
     with pytest.raises(PDEConvError, match="no part of 'multiscale_denoiser_small' has the weights of one of ADRDen"):
         begin_with(create_model("adr_denoiser"), "multiscale_denoiser_small", channels=1)
