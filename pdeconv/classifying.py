@@ -54,7 +54,7 @@ class ImageClassifier:
         like = next(self.network.parameters(), torch.empty(0))
         prepared = prepared_image(image.float(), self.size, self.statistics, self.margin)
         with evaluating(self.network):
-            logits = self.network(prepared.to(like))[0]
+            logits = self.network(prepared.to(like.device, like.dtype if like.is_floating_point() else None))[0]
         found = logits.float().softmax(0).cpu().topk(min(top, len(self.classes)))
         return [(self.classes[int(place)], float(value)) for value, place in zip(*found, strict=True)]
 

@@ -98,17 +98,17 @@ def test_other_formats(tmp_path: Path, capsys) -> None:
     assert len(shown) == 6 and all(": white " in line for line in shown)
 
 
-def test_the_orientation_that_a_camera_notes_counts(tmp_path: Path, capsys) -> None:
-    pixels = np.zeros((30, 90), np.uint8)
-    pixels[:, 30:60] = np.linspace(0, 255, 30)  # what the middle square shows, from left to right
-    upright = Image.fromarray(pixels)
+def test_the_orientation_that_a_camera_notes_counts(tmp_path: Path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(ImageClassifier, "likeliest", lambda self, image, top: seen.append(image) or [("a", 1.0)])
+    upright = Image.fromarray(np.linspace(0, 255, 30 * 90).reshape(30, 90).astype(np.uint8))
     exif = upright.getexif()
     exif[0x0112] = 6  # turn it by a quarter to see it upright
-    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
-    upright.save(tmp_path / "upright.png")
-    assert run(tmp_path / "turned.png", tmp_path / "upright.png", "--json") == 0
-    turned, plain = (json.loads(line)["classes"] for line in capsys.readouterr().out.splitlines())
-    assert turned == plain
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    upright.save(tmp_path / "upright.png"), turned.save(tmp_path / "lost.png")
+    turned.save(tmp_path / "turned.png", exif=exif)
+    assert run(*(tmp_path / f"{name}.png" for name in ("upright", "turned", "lost"))) == 0
+    assert torch.equal(seen[0], seen[1]) and seen[2].shape != seen[0].shape
 
 
 def test_the_function_sees_what_the_command_sees(tmp_path: Path, capsys) -> None:
@@ -261,7 +261,9 @@ def test_help_names_every_option(capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         run("--help")
     shown = capsys.readouterr().out
-    assert not caught.value.code and all(name in shown for name in ("--top", "--model", "--run", "--json", "IMAGE"))
+    assert not caught.value.code and all(
+        name in shown for name in ("--top", "--model", "--run", "--source", "--json", "IMAGE")
+    )
     assert pdeconv.__main__.main(["--help"]) == 0 and "classify" in capsys.readouterr().out
     assert NAME in list_models()
 

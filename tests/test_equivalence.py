@@ -8,6 +8,7 @@ from torchvision.models import resnet18
 from torchvision.models.resnet import BasicBlock
 
 from pdeconv import (
+    RK4,
     Constant,
     Diffusion,
     Euler,
@@ -65,6 +66,16 @@ def test_a_residual_block_at_dt_1_is_torchvisions(inplanes, planes, stride, mode
     getattr(theirs, mode)(), getattr(ours, mode)()
     u = torch.randn(2, inplanes, 6, 7)
     assert torch.equal(ours(u.clone()), theirs(u.clone()))
+
+
+def test_a_step_length_widens_no_half_precision(monkeypatch):
+    """Under CUDA's autocast addcmul takes the widest type that it is given."""
+    seen, addcmul = [], torch.addcmul
+    monkeypatch.setattr(torch, "addcmul", lambda *parts: seen.append({part.dtype for part in parts}) or addcmul(*parts))
+    u, dt = torch.rand(1, 2, 4, 4).bfloat16(), torch.tensor(0.5)
+    for step in (Euler, RK4):
+        assert step(Residual(nn.Conv2d(2, 2, 1).bfloat16()))(u, dt).dtype == torch.bfloat16
+    assert seen and all(types == {torch.bfloat16} for types in seen)
 
 
 def test_euler_of_residual_is_a_residual_block():

@@ -253,7 +253,15 @@ def test_a_single_wave_cannot_tell_u_from_its_laplacian():
 
 EVEN = torch.linspace(0, 1, 21)
 NEXT = torch.tensor([0.0, 1.0]).repeat(11)[:21]
-TIMES = [EVEN, EVEN.double(), EVEN.nextafter(NEXT), EVEN + 1000, EVEN + 2e-4 * NEXT, torch.arange(21)]
+TIMES = [
+    EVEN,
+    EVEN.double(),
+    EVEN.nextafter(NEXT),
+    EVEN + 1000,
+    EVEN.double() + 1.7e9,
+    EVEN + 2e-4 * NEXT,
+    torch.arange(21),
+]
 
 
 @pytest.mark.parametrize("times", TIMES)

@@ -173,8 +173,8 @@ def _checked(snapshots: Tensor, times: Tensor, grid: Grid | None) -> tuple[Tenso
             f"identify needs at least 7 snapshots at rising, evenly spaced times, but got {len(times)} at "
             f"{times.tolist()[:6]}…; interpolate them, or take fit_snapshots, which takes uneven ones."
         )
-    # Times off by rounding would give what does not change a rate.
-    return u, torch.linspace(float(times[0]), float(times[-1]), len(times), dtype=torch.float64), grid
+    # From 0 on, and exactly even: times off by rounding would give what does not change a rate.
+    return u, torch.linspace(0, float(times[-1] - times[0]), len(times), dtype=torch.float64), grid
 
 
 def _noise_of(u: Tensor, noise: float | Sequence[float] | None) -> list[float]:

@@ -91,7 +91,7 @@ def _labelled(
     first = train() if known is None else None
     statistics = _mean_and_deviation(first) if first is not None else known
     assert statistics is not None and test.labels is not None
-    change = ShiftAndFlipAxes(config.shift or 0.0, tuple(config.flips)) if config.augment else None
+    change = ShiftAndFlipAxes(config.shift, tuple(config.flips)) if config.augment else None
 
     def training() -> LabelledImages:
         samples = train() if first is None else first

@@ -92,9 +92,9 @@ def load_data(config: DataConfig, task: str, seed: int) -> Data:
     given = [key for key, value in (("erase", config.erase), ("train_images", config.train_images)) if value]
     if task != "classification" and given:
         raise PDEConvError(f"data.{given[0]} is for classification, the task is {task}; leave it out")
-    takers = dict.fromkeys(("flips", "offset", "scale", "channel_axis"), ARRAY_SETS)
-    for key, names in {**takers, "shift": (*TORCHVISION_SETS, *ARRAY_SETS)}.items():
-        if getattr(config, key) not in (None, []) and config.name not in names:
+    takers = dict.fromkeys(("flips", "shift", "offset", "scale", "channel_axis"), ARRAY_SETS)
+    for key, names in (takers | {"margin": TORCHVISION_SETS}).items():
+        if getattr(config, key) != getattr(DataConfig(config.name), key) and config.name not in names:
             raise PDEConvError(f"data.{key} is for {', '.join(names)}, the data is {config.name}; leave it out")
     if config.name in ARRAY_SETS:
         from pdeconv.training.array_sets import load_array_set

@@ -52,6 +52,9 @@ class DataConfig:
     """of those but frames: training patches in one epoch"""
     augment: bool = True
     """random crops, flips and turns of the training samples, as fits the set"""
+    margin: float | None = None
+    """torchvision's sets: by how much a training image is mirrored beyond each edge before it is cropped at random, as
+    a share of its side; left out: an eighth"""
     erase: float = 0.0
     """classification, cutout: side of a random square of each training image that is erased, as a share of its side"""
     train_images: int | None = None
@@ -83,9 +86,8 @@ class DataConfig:
     training samples, for denoising their least value"""
     scale: list[float] | None = None
     """arrays, solids, trace: what is divided by then; left out: their standard deviation, for denoising their range"""
-    shift: float | None = None
-    """torchvision's sets, arrays, solids, trace: largest shift of a training sample along each axis, as a share of its
-    side; left out: an eighth for torchvision's sets, none for the others"""
+    shift: float = 0.0
+    """arrays, solids, trace: largest shift of a training sample along each axis, as a share of its side"""
     flips: list[int] = field(default_factory=list)
     """arrays, solids, trace: spatial axes along which half of the training samples are flipped, such as [0, 1, 2]"""
 
@@ -102,5 +104,6 @@ class DataConfig:
         require("data.subset_seed", self.subset_seed, 0 <= self.subset_seed < 2**32, "a whole number below 2**32")
         require("data.memory_gib", self.memory_gib, self.memory_gib >= 0, "0 or more")
         require("data.workers", self.workers, self.workers >= 0, "0 or more")
-        shift = self.shift
-        require("data.shift", shift, shift is None or 0 <= shift < 1, "a share of the side, 0 to below 1")
+        require("data.shift", self.shift, 0 <= self.shift < 1, "a share of the side, 0 to below 1")
+        margin = self.margin
+        require("data.margin", margin, margin is None or 0 <= margin < 1, "a share of the side, 0 to below 1")

@@ -22,10 +22,10 @@ class ShiftAndFlip:
     """Crops after mirroring a share of the image around it, and flips left to right."""
 
     flip: bool
-    shift: float = 1 / 8
+    margin: float = 1 / 8
 
     def __call__(self, images: Tensor, indices: Tensor, seed: int) -> Tensor:
-        margin = round(images.shape[-1] * self.shift)
+        margin = round(images.shape[-1] * self.margin)
         return shifted_and_flipped(images, uniform(seed, indices, 3), margin, self.flip)
 
 

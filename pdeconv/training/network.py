@@ -20,8 +20,8 @@ def build_network(config: ModelConfig, channels: int, classes: Sequence[str] | N
     """Create the model for images of ``channels`` channels; ``classes`` are their names, or None for denoising.
 
     Raises:
-        PDEConvError: no such model, an option that it lacks or cannot be built with, or a ``source`` that does not
-            register it.
+        PDEConvError: no such model, an option that it lacks or cannot be built with, a ``source`` that does not
+            register it, or something that it needs and that cannot be read or fetched, such as weights.
     """
     from pdeconv.models import create_model, list_models
 
@@ -36,9 +36,9 @@ def build_network(config: ModelConfig, channels: int, classes: Sequence[str] | N
     except PDEConvError:
         raise
     except OSError as error:  # the weights that it begins with, for one
-        raise PDEConvError(
-            f"model.name: {config.name} needs something that cannot be read or fetched: {error}"
-        ) from error
+        given = f" with {config.options}" if config.options else ""
+        reason = f"needs something that cannot be read or fetched: {error}"
+        raise PDEConvError(f"model: {config.name}{given} {reason}") from error
     except Exception as error:  # options of no declared type are checked by the model alone, if at all
         if not config.options:
             raise

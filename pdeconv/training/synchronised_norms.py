@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pdeconv.energy import Energy
 from pdeconv.evolve import Evolve
 from pdeconv.layers_by_dims import BATCH_NORM
 
@@ -14,15 +14,15 @@ def synchronise_norms(network: nn.Module) -> nn.Module:
     """The network, in which batch normalisation takes the statistics of all processes.
 
     Only torch's own layers become ``SyncBatchNorm``: one that does more, such as timm's with an activation or one with
-    a ceiling, would lose that. Those within an evolution with ``memory="reversible"`` stay too: it goes back through
-    ``torch.func``, which cannot differentiate ``SyncBatchNorm``.
+    a ceiling, would lose that. Those within an evolution with ``memory="reversible"``, or within an energy whose slope
+    is taken, stay too: ``SyncBatchNorm`` has no derivative by ``torch.func`` and no second one.
     """
     known: dict[nn.Module, nn.Module] = {}  # a module that lies at two places stays one
 
     def replaced(module: nn.Module) -> nn.Module:
         if type(module) in BATCH_NORM.values():
             return known.setdefault(module, nn.SyncBatchNorm.convert_sync_batchnorm(module))
-        if not (isinstance(module, Evolve) and module.memory == "reversible"):
+        if not isinstance(module, Energy) and not (isinstance(module, Evolve) and module.memory == "reversible"):
             for name, child in module.named_children():
                 if (new := replaced(child)) is not child:
                     setattr(module, name, new)
@@ -32,18 +32,26 @@ def synchronise_norms(network: nn.Module) -> nn.Module:
 
 
 def without_synchronised_norms(network: nn.Module) -> nn.Module:
-    """The network, in which batch normalisation takes the statistics of one process again."""
-    if isinstance(network, nn.SyncBatchNorm):
-        norm = _AnyAxes(
-            network.num_features, network.eps, network.momentum, network.affine, network.track_running_stats
-        )
-        norm.to(next(iter([*network.parameters(), *network.buffers()]), torch.empty(0)).device)
-        norm.load_state_dict(network.state_dict())
-        return norm.train(network.training)
-    for name, child in network.named_children():
-        if (new := without_synchronised_norms(child)) is not child:
-            setattr(network, name, new)
-    return network
+    """The network, in which batch normalisation takes the statistics of one process again, with the same tensors."""
+    known: dict[nn.Module, nn.Module] = {}
+
+    def replaced(module: nn.Module) -> nn.Module:
+        if isinstance(module, nn.SyncBatchNorm):
+            return known.setdefault(module, _of_one_process(module))
+        for name, child in module.named_children():
+            if (new := replaced(child)) is not child:
+                setattr(module, name, new)
+        return module
+
+    return replaced(network)
+
+
+def _of_one_process(norm: nn.SyncBatchNorm) -> nn.Module:
+    lone = _AnyAxes(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    lone.weight, lone.bias = norm.weight, norm.bias
+    lone.running_mean, lone.running_var = norm.running_mean, norm.running_var
+    lone.num_batches_tracked = norm.num_batches_tracked
+    return lone.train(norm.training)
 
 
 class _AnyAxes(_BatchNorm):

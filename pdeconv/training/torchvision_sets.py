@@ -61,8 +61,8 @@ SETS = {
 def load_torchvision_set(config: DataConfig) -> Data:
     """CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST, SVHN or STL-10 from below ``root``, fetched on ``download``."""
     chosen = SETS[config.name]
-    shift = ShiftAndFlip.shift if config.shift is None else config.shift
-    change = ShiftAndFlip(chosen.flip, shift) if config.augment else None
+    margin = ShiftAndFlip.margin if config.margin is None else config.margin
+    change = ShiftAndFlip(chosen.flip, margin) if config.augment else None
     tested = opened_set(config, config.name, train=False)
 
     classes = chosen.classes or tuple(tested.classes)

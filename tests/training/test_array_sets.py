@@ -355,5 +355,7 @@ def test_a_crop_is_read_alone_and_a_copy_is_one(tmp_path):
 def test_keys_of_arrays_are_refused_for_other_data():
     with pytest.raises(PDEConvError, match=r"data.flips is for arrays, solids, trace, the data is photographs"):
         load_data(DataConfig("photographs", flips=[0]), "denoising", 0)
-    with pytest.raises(PDEConvError, match=r"data.shift is for cifar10, .*, trace, the data is digits"):
-        load_data(DataConfig("digits", shift=0.0), "classification", 0)
+    with pytest.raises(PDEConvError, match=r"data.margin is for cifar10, .*, stl10, the data is digits"):
+        load_data(DataConfig("digits", margin=0.0), "classification", 0)
+    with pytest.raises(PDEConvError, match=r"data.channel_axis is for arrays, .* the data is digits"):
+        load_data(DataConfig("digits", channel_axis=0), "classification", 0)

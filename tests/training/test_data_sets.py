@@ -223,14 +223,14 @@ class Ramps(FakeSplitSet):
         self.data[:] = np.arange(32, dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("shift", "most"), [(None, 4), (0.07, 2), (0.0, 0)])
+@pytest.mark.parametrize(("margin", "most"), [(None, 4), (0.07, 2), (0.0, 0)])
 def test_images_shift_by_as_much_as_the_configuration_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: float | None, most: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, margin: float | None, most: int
 ) -> None:
     from torchvision import datasets
 
     monkeypatch.setattr(datasets, "SVHN", Ramps)
-    train = load_data(DataConfig("svhn", root=str(tmp_path), shift=shift), "classification", 0).train
+    train = load_data(DataConfig("svhn", root=str(tmp_path), margin=margin), "classification", 0).train
     mean, deviation = SETS["svhn"].statistics
     middle = torch.stack([train.batch(torch.tensor([0]), seed)[0][0, 0, 16, 16] for seed in range(100)])
     moved = ((middle * deviation[0] + mean[0]) * 255 - 16).round()

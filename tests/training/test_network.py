@@ -37,7 +37,7 @@ def test_what_cannot_be_fetched_is_said(monkeypatch):
     def far_away(in_channels: int = 1) -> nn.Module:
         raise ConnectionError("no route to the weights")
 
-    with pytest.raises(PDEConvError, match=r"model\.name: far_away needs something that .* no route to the weights"):
+    with pytest.raises(PDEConvError, match=r"model: far_away needs something that .* no route to the weights"):
         build_network(ModelConfig("far_away"), 1, None)
 
 

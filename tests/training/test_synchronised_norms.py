@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pdeconv import StabilisedBlocks, create_model, replace_blocks
+from pdeconv import EnergyFlow, Euler, NetworkEnergy, StabilisedBlocks, create_model, replace_blocks
 from pdeconv.models.resnet_classifier import ResNetClassifier
 from pdeconv.training.synchronised_norms import synchronise_norms, without_synchronised_norms
 
@@ -47,8 +47,16 @@ def test_a_layer_that_does_more_stays():
 
 def test_a_layer_at_two_places_stays_one():
     norm = nn.BatchNorm1d(2)
+    norm.weight.requires_grad_(False)
     network = synchronise_norms(nn.ModuleDict({"a": nn.Sequential(norm), "b": nn.Sequential(norm)}))
     assert network["a"][0] is network["b"][0] and isinstance(network["a"][0], nn.SyncBatchNorm)
+    without_synchronised_norms(network)
+    assert network["a"][0] is network["b"][0] and network["a"][0].weight is norm.weight and not synchronised(network)
+
+
+def test_an_energy_keeps_its_own():
+    energy = NetworkEnergy(nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Softplus()))
+    assert not synchronised(synchronise_norms(nn.Sequential(Euler(EnergyFlow(energy)))))
 
 
 def test_an_evolution_that_is_undone_keeps_its_own():
