@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -17,33 +19,33 @@ def synchronise_norms(network: nn.Module) -> nn.Module:
     a ceiling, would lose that. Those within an evolution with ``memory="reversible"``, or within an energy whose slope
     is taken, stay too: ``SyncBatchNorm`` has no derivative by ``torch.func`` and no second one.
     """
-    known: dict[nn.Module, nn.Module] = {}  # a module that lies at two places stays one
 
-    def replaced(module: nn.Module) -> nn.Module:
+    def made(module: nn.Module) -> nn.Module | None:
         if type(module) in BATCH_NORM.values():
-            return known.setdefault(module, nn.SyncBatchNorm.convert_sync_batchnorm(module))
-        if not isinstance(module, Energy) and not (isinstance(module, Evolve) and module.memory == "reversible"):
-            for name, child in module.named_children():
-                if (new := replaced(child)) is not child:
-                    setattr(module, name, new)
-        return module
+            return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        stays = isinstance(module, Energy) or (isinstance(module, Evolve) and module.memory == "reversible")
+        return module if stays else None
 
-    return replaced(network)
+    return _replaced(network, made, {})
 
 
 def without_synchronised_norms(network: nn.Module) -> nn.Module:
     """The network, in which batch normalisation takes the statistics of one process again, with the same tensors."""
-    known: dict[nn.Module, nn.Module] = {}
+    return _replaced(network, lambda part: _of_one_process(part) if isinstance(part, nn.SyncBatchNorm) else None, {})
 
-    def replaced(module: nn.Module) -> nn.Module:
-        if isinstance(module, nn.SyncBatchNorm):
-            return known.setdefault(module, _of_one_process(module))
-        for name, child in module.named_children():
-            if (new := replaced(child)) is not child:
-                setattr(module, name, new)
-        return module
 
-    return replaced(network)
+def _replaced(
+    module: nn.Module, made: Callable[[nn.Module], nn.Module | None], known: dict[nn.Module, nn.Module]
+) -> nn.Module:
+    """The module, or what is made of it; of None, its parts are replaced. One that lies at two places stays one."""
+    if module not in known:
+        new = made(module)
+        if new is None:
+            for name, child in module.named_children():
+                if (part := _replaced(child, made, known)) is not child:
+                    setattr(module, name, part)
+        known[module] = module if new is None else new
+    return known[module]
 
 
 def _of_one_process(norm: nn.SyncBatchNorm) -> nn.Module:
