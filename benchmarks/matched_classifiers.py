@@ -28,6 +28,8 @@ def plain(title: str, **options: object) -> Contender:
     return Contender(title, CONFIG, keys)
 
 
+NARROW = [8, 16, 32]  # what time does to a block shows in a small network too
+
 CONTENDERS = {
     "families": (
         Contender("adr_residual_classifier", CONFIG),
@@ -35,9 +37,9 @@ CONTENDERS = {
         plain("plain, four stages", widths=[20, 28, 46, 88], depths=[1, 1, 1, 1]),
     ),
     "depth": (
-        plain("ODE block, 4 Euler steps", depths=[2, 2, 2], steps=4),
-        plain("the same block, once", depths=[2, 2, 2]),
-        plain("4 plain blocks", depths=[5, 5, 5]),
+        plain("ODE block, 4 Euler steps", widths=NARROW, depths=[1, 2, 2], steps=4),
+        plain("the same block, once", widths=NARROW, depths=[1, 2, 2]),
+        plain("4 plain blocks", widths=NARROW, depths=[4, 5, 5]),
     ),
 }
 
