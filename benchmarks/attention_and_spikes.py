@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from contenders import Contender
+from contenders import Contender, trained
 from speed_rows.pairing import Patience, alternate, summarise
 from torch import Tensor, nn
 from training_runs import last_network
@@ -56,7 +56,7 @@ def main() -> None:
     if given.train_images is not None:
         keys["data.train_images"] = given.train_images
     contenders = [contender for pair in PAIRS for contender in pair]
-    runs = {contender.title: contender.runs(Path(given.runs), given.seeds, keys) for contender in contenders}
+    runs = trained(contenders, Path(given.runs), given.seeds, keys)
     times = milliseconds([contender.network(SHAPE[0]) for contender in contenders], Patience())
     print(f"{given.epochs} epochs, {given.seeds} seeds; top-1 in %, mean (least to most)")
     for contender, each in zip(contenders, times, strict=True):

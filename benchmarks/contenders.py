@@ -1,7 +1,9 @@
 """What the benchmarks of training compare: configurations with other keys, each trained from several seeds."""
 
+import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,13 +22,11 @@ class Contender:
     config: str
     keys: Mapping[str, object] = field(default_factory=dict)
 
-    def runs(self, folder: Path, seeds: int, keys: Mapping[str, object]) -> list[Path]:
-        """Its runs in ``folder``, by ``keys`` besides its own, one a seed, trained to their end."""
-        title = self.title.replace(" ", "_").replace(",", "")
-        folders = [folder / f"{title}_{seed}" for seed in range(seeds)]
-        for seed, run in enumerate(folders):
-            train(run, self.config, {**self.keys, **keys, "seed": seed})
-        return folders
+    def run(self, folder: Path, seed: int, keys: Mapping[str, object], threads: int | None = None) -> Path:
+        """Its run in ``folder`` of one seed, by ``keys`` besides its own, trained to its end."""
+        run = folder / f"{self.title.replace(' ', '_').replace(',', '')}_{seed}"
+        train(run, self.config, {**self.keys, **keys, "seed": seed}, threads)
+        return run
 
     def network(self, channels: int) -> nn.Module:
         """The network at its start, of ten classes."""
@@ -47,3 +47,25 @@ class Contender:
             f"{self.title:26} {parameters:8,} parameters  {cost / 1e6:6.2f} M multiply-adds  "
             f"{statistics.mean(found):.2f} ({min(found):.2f} to {max(found):.2f})  {minutes:.1f} min"
         )
+
+
+def trained(
+    contenders: Sequence[Contender], folder: Path, seeds: int, keys: Mapping[str, object], jobs: int = 1
+) -> dict[str, list[Path]]:
+    """The runs in ``folder`` of each contender, by its title: one a seed, trained to their end.
+
+    Args:
+        contenders: What is trained, with keys of its own.
+        folder: Of the runs.
+        seeds: Runs of each contender.
+        keys: Of all runs.
+        jobs: Runs at once, each with its share of the cores: sooner done, but their times are then worth less.
+    """
+    threads = None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
+    pairs = [(contender, seed) for contender in contenders for seed in range(seeds)]
+    runs: dict[str, list[Path]] = {contender.title: [] for contender in contenders}
+    with ThreadPoolExecutor(jobs) as pool:
+        done = pool.map(lambda pair: pair[0].run(folder, pair[1], keys, threads), pairs)
+        for (contender, _), run in zip(pairs, done, strict=True):
+            runs[contender.title].append(run)
+    return runs

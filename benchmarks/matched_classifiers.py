@@ -17,7 +17,7 @@ that was interrupted goes on where it stopped.
 import argparse
 from pathlib import Path
 
-from contenders import Contender
+from contenders import Contender, trained
 
 CONFIG = "configs/classify/cifar10.yaml"
 
@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--precision", default="no", help="as of train.py")
     parser.add_argument("--only", choices=list(CONTENDERS), help="one comparison alone")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once; their times are then worth less")
     parser.add_argument("--train-images", type=int, help="of a smoke test; by default all")
     given = parser.parse_args()
     for comparison in [given.only] if given.only else CONTENDERS:
@@ -59,9 +60,10 @@ def main() -> None:
         keys = {"data.root": given.root, "epochs": given.epochs, "precision": given.precision}
         if given.train_images is not None:
             keys["data.train_images"] = given.train_images
-        for contender in CONTENDERS[comparison]:
-            runs = contender.runs(Path(given.runs), given.seeds, keys)
-            print(contender.row(runs, (3, 32, 32)), flush=True)
+        contenders = CONTENDERS[comparison]
+        runs = trained(contenders, Path(given.runs), given.seeds, keys, given.jobs)
+        for contender in contenders:
+            print(contender.row(runs[contender.title], (3, 32, 32)), flush=True)
 
 
 if __name__ == "__main__":

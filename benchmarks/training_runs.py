@@ -1,6 +1,7 @@
 """Runs of train.py that a benchmark asks for: kept in folders, continued where they stopped, not repeated."""
 
 import copy
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,16 +20,18 @@ from pdeconv.training.network import network_of
 from pdeconv.training.run_folder import find_start
 
 
-def train(folder: Path, config: str, keys: Mapping[str, object]) -> None:
+def train(folder: Path, config: str, keys: Mapping[str, object], threads: int | None = None) -> None:
     """``python train.py --config CONFIG --run FOLDER --KEY VALUE …``, unless the run has come to its end.
 
-    A run in the folder that was configured otherwise, such as with other epochs, ends the program: its figures are not
-    those that are asked for.
+    On so many ``threads``, or as many as torch takes. A run in the folder that was configured otherwise, such as with
+    other epochs, ends the program: its figures are not those that are asked for.
     """
     arguments = remaining(folder, config, keys)
     if arguments is None:
         return
-    if subprocess.run([sys.executable, "train.py", *arguments], stdout=subprocess.DEVNULL).returncode:
+    environment = None if threads is None else os.environ | {"OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "train.py", *arguments]
+    if subprocess.run(command, stdout=subprocess.DEVNULL, env=environment).returncode:
         raise SystemExit(f"{folder}: train.py did not come to its end")
 
 

@@ -32,6 +32,38 @@ def test_the_plain_networks_are_as_large_and_as_dear_to_one_percent():
         assert other == pytest.approx(parameters, rel=0.01) and dearer == pytest.approx(cost, rel=0.01)
 
 
+def test_the_control_for_continuous_depth_has_as_many_parameters_or_multiply_adds():
+    from matched_classifiers import CONTENDERS
+
+    evolving, once, blocks = (contender.size((3, 32, 32)) for contender in CONTENDERS["depth"])
+    assert evolving[0] == once[0] < blocks[0] and evolving[1] == blocks[1] > once[1]
+
+
+def test_runs_at_once_are_told_apart_and_one_that_fails_ends_the_benchmark(tmp_path, monkeypatch):
+    import contenders
+
+    trained = []
+
+    def train(folder, _, keys, threads):
+        if keys["epochs"] == 3:
+            raise SystemExit("failed")
+        trained.append((folder.name, keys["seed"], threads is None))
+
+    monkeypatch.setattr(contenders, "train", train)
+    pair = [contenders.Contender(title, CONFIG, {"model.steps": 2}) for title in ("one, here", "another")]
+    for jobs in (1, 2):
+        runs = contenders.trained(pair, tmp_path, 2, {"epochs": 2}, jobs)
+        assert runs == {
+            "one, here": [tmp_path / "one_here_0", tmp_path / "one_here_1"],
+            "another": [tmp_path / "another_0", tmp_path / "another_1"],
+        }
+        names = ("another_0", 0), ("another_1", 1), ("one_here_0", 0), ("one_here_1", 1)
+        assert sorted(trained) == [(*name, jobs == 1) for name in names]
+        trained.clear()
+        with pytest.raises(SystemExit, match="failed"):
+            contenders.trained(pair, tmp_path, 2, {"epochs": 3}, jobs)
+
+
 def test_attention_and_spikes_are_compared_with_plain_networks_of_as_many_parameters():
     """By one recipe; and ReLU takes the place of the neurons alone."""
     from attention_and_spikes import PAIRS, SHAPE, milliseconds
