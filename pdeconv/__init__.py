@@ -113,6 +113,7 @@ from pdeconv.terms import (
     Wave,
 )
 from pdeconv.tiles import apply_in_tiles, evolve_in_tiles
+from pdeconv.time_specific_norm import TimeSpecificNorm
 from pdeconv.velocity import ConstantVelocity, ConvVelocity, PerChannelVelocity, SelfVelocity, Velocity
 from pdeconv.velocity_field import FixedVelocity, StreamVelocity, VelocityField
 from pdeconv.weno import WENO3, WENO5
@@ -257,6 +258,7 @@ __all__ = [
     "TanhInfluence",
     "Telegraph",
     "Term",
+    "TimeSpecificNorm",
     "TimeVarying",
     "TotalVariation",
     "Trajectory",

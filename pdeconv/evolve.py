@@ -17,7 +17,7 @@ from pdeconv.grid import check_state
 from pdeconv.memory import Undo, march_in_segments, march_reversibly, recomputed
 from pdeconv.steps import Step
 from pdeconv.terms import Term
-from pdeconv.terms.varying import TimeVarying, call_with, parameters_of, values_at
+from pdeconv.terms.varying import call_with, parameters_of, values_at, varies_in_time
 from pdeconv.tracing import traced_leaf
 
 Memory = Literal["store", "checkpoint", "reversible"]
@@ -86,9 +86,10 @@ class Evolve(nn.Module):
 
     def set_control(self, control: Control) -> None:
         """Choose the steps anew, for the equation as it is now."""
-        self._varies = any(isinstance(module, TimeVarying) for module in self.step.modules())
+        varying = varies_in_time(self.step)
+        self._varies = varying is not None
         if not control.static and (self._varies or self.memory == "reversible"):
-            reason = "a TimeVarying term" if self._varies else 'memory="reversible"'
+            reason = varying or 'memory="reversible"'
             raise PDEConvError(
                 f"{reason} needs a dt that does not depend on the state, Fixed or CFL, but got {control}."
             )

@@ -169,9 +169,9 @@ class _Reversible(torch.autograd.Function):
         undo, step, steps, names, (grad,) = ctx.undo, ctx.undo.step, ctx.steps, ctx.names, grads
 
         def advance(module: nn.Module, prefix: str, index: int, u: Tensor, dt: Tensor, *parameters: Tensor) -> Tensor:
-            values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps)
             # Running means are those of the forward pass, and are not updated again.
-            values = {name: buffer.clone() for name, buffer in step.named_buffers()} | values
+            buffers = {name: buffer.clone() for name, buffer in step.named_buffers()}
+            values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps, buffers)
             return call_with(module, {prefix + name: value for name, value in values.items()}, u, dt)
 
         u, *shared = ctx.saved_tensors

@@ -37,8 +37,8 @@ class ODEClassifier(Classifier):
         points: Points in time at which f has weights of its own, at most steps + 1; 1 for weights that do not vary.
         memory: As of :class:`pdeconv.Evolve`: "store" or "checkpoint". With "checkpoint" a step updates the
             running statistics of batch normalisation each time that it is computed: take another ``norm_layer``.
-        norm_layer: Of the normalisation. By default batch normalisation, which learns faster and has one set of
-            statistics for all times; with a ``tolerance`` group normalisation, as the steps of a sample must not depend
+        norm_layer: Of the normalisation. By default batch normalisation, which learns faster and has statistics
+            of each step; with a ``tolerance`` group normalisation, as the steps of a sample must not depend
             on its batch-mates.
         act_layer: Of the activation.
         dims: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes.

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from pdeconv.errors import checked_count, checked_type
 from pdeconv.operator import OWN_ENERGY, Operator
 from pdeconv.terms.term import Term
+from pdeconv.time_specific_norm import TimeSpecificNorm
 
 
 class TimeVarying(Term):
@@ -102,16 +103,29 @@ def parameters_of(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def values_at(module: nn.Module, parameters: Mapping[str, Tensor], fraction: float) -> dict[str, Tensor]:
-    """The parameters of ``module`` for a step whose middle is at ``fraction`` of the duration, for ``call_with``.
+def varies_in_time(module: nn.Module) -> str | None:
+    """What in ``module`` ``values_at`` changes from step to step, in words; None for nothing."""
+    if any(isinstance(part, TimeVarying) for part in module.modules()):
+        return "a TimeVarying term"
+    return "a TimeSpecificNorm" if any(isinstance(part, TimeSpecificNorm) for part in module.modules()) else None
+
+
+def values_at(
+    module: nn.Module, parameters: Mapping[str, Tensor], fraction: float, buffers: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The tensors of ``module`` for a step whose middle is at ``fraction`` of the duration, for ``call_with``.
 
     Args:
-        module: A module that may contain ``TimeVarying`` terms.
+        module: A module that may contain ``TimeVarying`` terms and ``TimeSpecificNorm``.
         parameters: Those of ``parameters_of``.
         fraction: Time / duration, in [0, 1].
+        buffers: In place of those that the module has; all of them.
     """
-    values = dict(parameters)
+    own = dict(module.named_buffers(remove_duplicate=False)) if buffers is None else dict(buffers)
+    values = dict(parameters) if buffers is None else own | parameters
     for prefix, part in module.named_modules():  # an outer one comes before those inside
+        if isinstance(part, TimeSpecificNorm):
+            values |= {f"{prefix}.{first}": own[f"{prefix}.{now}"] for first, now in part.statistics_at(fraction)}
         if isinstance(part, TimeVarying):
             position = fraction * (len(part.copies) - 1)
             low, high = math.floor(position), math.ceil(position)

@@ -8,6 +8,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError
+from pdeconv.evolve import Evolve
+from pdeconv.time_specific_norm import TimeSpecificNorm
 from pdeconv.training.checkpoint import Checkpoint, find_checkpoint
 from pdeconv.training.command_line import nearest
 from pdeconv.training.config import TrainConfig, restored_config
@@ -74,13 +76,27 @@ def network_of(checkpoint: Checkpoint, source: str | None = None, steps: int | N
         return build_network(like, checkpoint.training["channels"], checkpoint.training["classes"])
 
     network = built(steps)
-    if steps is not None and _shapes(network) != _shapes(built(None)):
-        trained = "as many as in training" if config.steps is None else f"{config.steps}, as in training"
-        raise PDEConvError(
-            f"steps: {config.name} has weights of its own for each step; expected {trained}, got {steps}"
-        )
+    if steps is not None:
+        trained = built(None)
+        _share_norms(network, trained)
+        if _shapes(network) != _shapes(trained):
+            known = "as many as in training" if config.steps is None else f"{config.steps}, as in training"
+            raise PDEConvError(
+                f"steps: {config.name} has weights of its own for each step; expected {known}, got {steps}"
+            )
     network.load_state_dict(checkpoint.weights)
     return network.eval()
+
+
+def _share_norms(network: nn.Module, trained: nn.Module) -> None:
+    """Let normalisations with statistics of each step in training have those, whatever the steps of ``network``."""
+    places = {name for name, _ in network.named_modules()}
+    for name, norm in trained.named_modules():
+        if isinstance(norm, TimeSpecificNorm) and name in places:
+            network.set_submodule(name, norm)
+    for part in network.modules():
+        if isinstance(part, Evolve):
+            part.set_control(part.control)
 
 
 def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
