@@ -83,8 +83,9 @@ class TimeSpecificNorm(nn.Module):
             while (key := f"{prefix}copies.{len(known)}.{name}") in state_dict:
                 known.append(state_dict.pop(key))
             for place in range(len(self.copies) if known else 0):
-                nearest = int((place + 0.5) / len(self.copies) * len(known))
-                state_dict[f"{prefix}copies.{place}.{name}"] = known[nearest]
+                nearest = known[int((place + 0.5) / len(self.copies) * len(known))]
+                own = len(known) == len(self.copies)  # else several of these would be one tensor
+                state_dict[f"{prefix}copies.{place}.{name}"] = nearest if own else nearest.clone()
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 

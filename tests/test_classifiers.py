@@ -15,6 +15,7 @@ from pdeconv import (
     Exact,
     PDEConvError,
     SymmetricConvolution,
+    TimeSpecificNorm,
     TimeVarying,
     create_model,
     list_models,
@@ -93,6 +94,27 @@ def test_steps_change_the_result_and_no_weight(name):
     for bad in (0, 1.5, "2", True):
         with pytest.raises(PDEConvError, match="at least 1"):
             small(name, steps=bad)
+
+
+PROVEN_STEPS = {"adr_classifier", "global_diffusion_classifier", "spiking_classifier"}  # with no normalisation inside
+
+
+@pytest.mark.parametrize("name", sorted(CLASSIFIERS.keys() - PROVEN_STEPS))
+def test_batch_normalisation_has_statistics_of_each_step(name):
+    """Weights of one step load, and one step has the plain layers."""
+    once, model = small(name, steps=1), small(name, steps=3)
+    evolutions = [part for part in model.modules() if isinstance(part, Evolve) and part.steps > 1]
+    specific = [part for evolve in evolutions for part in evolve.modules() if isinstance(part, TimeSpecificNorm)]
+    known = {each for part in specific for each in part.copies}
+    inside = {part for evolve in evolutions for part in evolve.modules() if isinstance(part, nn.BatchNorm2d)}
+    assert inside == known and all(len(part.copies) == 3 for part in specific)
+    assert specific
+    assert not any(isinstance(part, TimeSpecificNorm) for part in once.modules())
+    model.load_state_dict(once.state_dict())
+    model.train()(images())
+    for first, *later in (part.copies for part in specific):
+        took_part = first.num_batches_tracked > 0  # of weights that vary in time, the first ones are replaced
+        assert all(torch.equal(first.running_mean, each.running_mean) != took_part for each in later)
 
 
 @every

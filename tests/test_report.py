@@ -23,12 +23,14 @@ from pdeconv import (
     Fixed,
     Heun,
     Measured,
+    PDEBasicBlock,
     PDEConvError,
     PeronaMalik,
     Reaction,
     create_model,
 )
 from pdeconv.analysis import report
+from pdeconv.evolving_block import EvolvingBlock
 
 
 def euler(term, duration=1.0, control=None):
@@ -146,6 +148,13 @@ def test_a_residual_network_is_looked_at_as_euler_steps():
     for block in found.blocks:
         assert block.verdict == "unproven" and "StabilisedBlocks" in block.remedy
         assert block.courant is not None and block.gain <= 1 + block.courant
+
+
+def test_blocks_that_take_steps_already_are_looked_at_as_they_are():
+    branch = nn.Conv2d(2, 2, 3, padding=1)
+    for net in (EvolvingBlock(branch, steps=3, duration=2.0), PDEBasicBlock(2, 2, steps=3, duration=2.0)):
+        (block,) = report(nn.Sequential(net).double(), state(channels=2)).blocks
+        assert (block.steps, block.dt) == (3, pytest.approx(2 / 3))
 
 
 def test_a_bounded_residual_branch_is_told_from_one_that_is_not():

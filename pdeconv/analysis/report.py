@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from pdeconv.analysis.decomposition import SHARES, Decomposition, decompose
 from pdeconv.analysis.verdict import BlockStability, Verdict, look_at, look_at_denoiser
 from pdeconv.block_rules import EulerBlocks
+from pdeconv.blocks import PDEBasicBlock
 from pdeconv.convert import replace_blocks
 from pdeconv.errors import PDEConvError, checked_type
 from pdeconv.evaluating import evaluating
 from pdeconv.evolve import Evolve
+from pdeconv.evolving_block import EvolvingBlock
 from pdeconv.models.denoiser import Denoiser
 from pdeconv.residual_blocks import is_residual_block
 
@@ -106,8 +108,8 @@ def evolutions_of(owner: str, model: nn.Module) -> tuple[nn.Module, dict[str, Ev
     Raises ``PDEConvError`` if there is none.
     """
     network = model
-    if any(is_residual_block(part) for part in model.modules()):
-        network = replace_blocks(model, EulerBlocks()).model
+    if any(is_residual_block(part) and not _evolves(part) for part in model.modules()):
+        network = replace_blocks(model, lambda _, block: None if _evolves(block) else EulerBlocks()).model
     found = {name: part for name, part in network.named_modules() if isinstance(part, Evolve)}
     if not found:
         raise PDEConvError(
@@ -115,6 +117,11 @@ def evolutions_of(owner: str, model: nn.Module) -> tuple[nn.Module, dict[str, Ev
             "register_residual_block adds your own."
         )
     return network, {name: part for name, part in found.items() if not _is_inner(name, found)}
+
+
+def _evolves(block: nn.Module) -> bool:
+    """Whether a residual block takes steps of its own already, however many."""
+    return isinstance(block, (EvolvingBlock, PDEBasicBlock))
 
 
 def _is_inner(name: str, others: dict[str, Evolve]) -> bool:

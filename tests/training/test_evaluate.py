@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from toy_run import ROOT, ToyNet, run_toy
 
 import evaluate
-from pdeconv import create_model
+from pdeconv import Evolve, Fixed, create_model
 from pdeconv.errors import PDEConvError
 from pdeconv.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pdeconv.training.command_line import run_program
@@ -119,6 +119,25 @@ def test_other_steps_than_in_training(tmp_path, capsys):
         loss = cross_entropy(finer(inputs), labels)
     text = capsys.readouterr().out
     assert f"loss │ {loss:.4f}" in " ".join(text.split()) and "ode_classifier, steps = 3," in text
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("steps", [1, 2, 4, 6])
+def test_other_steps_take_the_statistics_of_the_nearest_time(steps):
+    options = dict(widths=(4, 8), depths=(1, 1))
+    arguments = ["--task", "classification", "--model.name", "parabolic_classifier", "--model.steps", "2"]
+    arguments += ["--model.widths", "[4,8]", "--model.depths", "[1,1]"]
+    about = {"config": as_plain(parse_config([*arguments, "--data.name", "digits", "--run", "r"])), "step": 3}
+    about |= {"channels": 1, "classes": [str(number) for number in range(10)]}
+    model = create_model("parabolic_classifier", in_channels=1, steps=2, **options)
+    for _ in range(4):
+        model.train()(torch.rand(16, 1, 8, 8))
+    found = network_of(Checkpoint(dict(model.state_dict()), None, about), steps=steps)
+    image = torch.rand(2, 1, 8, 8)
+    for evolve in [part for part in model.modules() if isinstance(part, Evolve)]:
+        evolve.set_control(Fixed(steps, unchecked=True))
+    assert torch.equal(found(image), model.eval()(image))
+    assert steps in [part.steps for part in found.modules() if isinstance(part, Evolve)]
 
 
 @pytest.mark.parametrize("name", ["reaction_diffusion_denoiser", "adr_denoiser"])
