@@ -105,6 +105,8 @@ def make_norms_time_specific(module: nn.Module, steps: int) -> None:
     known = {part.copies for part in parts if isinstance(part, TimeSpecificNorm)}
     for part in parts:
         for name, child in part.named_children():
-            if part not in known and type(child) in BATCH_NORM.values() and child.track_running_stats:
+            if part in known or not isinstance(child, _BatchNorm):
+                continue
+            if type(child) in BATCH_NORM.values() and child.track_running_stats:
                 made[child] = made.get(child) or TimeSpecificNorm(child, steps)
                 setattr(part, name, made[child])

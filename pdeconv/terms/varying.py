@@ -121,8 +121,8 @@ def values_at(
         fraction: Time / duration, in [0, 1].
         buffers: In place of those that the module has; all of them.
     """
-    own = dict(module.named_buffers(remove_duplicate=False)) if buffers is None else dict(buffers)
-    values = dict(parameters) if buffers is None else own | parameters
+    own = dict(module.named_buffers()) if buffers is None else buffers
+    values = {**(buffers or {}), **parameters}
     for prefix, part in module.named_modules():  # an outer one comes before those inside
         if isinstance(part, TimeSpecificNorm):
             values |= {f"{prefix}.{first}": own[f"{prefix}.{now}"] for first, now in part.statistics_at(fraction)}
