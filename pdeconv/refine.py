@@ -21,7 +21,7 @@ def refine_time(module: Module, factor: int) -> Module:
     """A copy in which every ``Evolve`` takes ``factor`` times as many steps over the same duration.
 
     The copy has equal parameters and shares nothing. What it computes converges at the order of the step to the
-    solution of the equation; ``TimeVarying`` keeps its control points.
+    solution of the equation; ``TimeVarying`` keeps its control points, and ``TimeSpecificNorm`` its times.
 
     Args:
         module: An ``Evolve``, or a network with some.
