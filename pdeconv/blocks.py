@@ -16,7 +16,7 @@ from pdeconv.grid import Grid
 from pdeconv.layers_by_dims import CONVOLUTION, checked_norm
 from pdeconv.steps import Euler, Heun
 from pdeconv.terms import Advection, Diffusion, Residual
-from pdeconv.time_specific_norm import make_norms_time_specific
+from pdeconv.time_specific_norm import with_norms_of_each_step
 from pdeconv.tracing import traced_leaf
 from pdeconv.velocity import ConvVelocity
 
@@ -133,9 +133,8 @@ class PDEBasicBlock(nn.Module):
         branch.add_module("bn2", norm_layer(planes))
         self.relu = act_layer()
         if stride == 1 and downsample is None:
-            control = Fixed(steps, unchecked=True)  # first: it checks ``steps``
-            make_norms_time_specific(branch, steps)
-            self.residual = Evolve(Euler(Residual(branch)), duration, control)
+            evolve = Evolve(Euler(Residual(branch)), duration, Fixed(steps, unchecked=True))
+            self.residual = with_norms_of_each_step(evolve)
         else:
             self.residual = _Transition(branch, downsample)
         self.register_load_state_dict_pre_hook(_rename_torchvision_keys)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pdeconv.errors import PDEConvError, checked_count, checked_type
 from pdeconv.layers_by_dims import BATCH_NORM
+from pdeconv.replaced import replaced
+
+if TYPE_CHECKING:
+    from pdeconv.evolve import Evolve
 
 
 class TimeSpecificNorm(nn.Module):
@@ -98,15 +103,15 @@ def _statistics_of(norm: _BatchNorm) -> _BatchNorm:
     return lone
 
 
-def make_norms_time_specific(module: nn.Module, steps: int) -> None:
-    """Let torch's batch normalisations in ``module`` keep statistics of each of ``steps`` steps; of one as they are."""
-    made: dict[nn.Module, TimeSpecificNorm] = {}  # one that lies at two places stays one
-    parts = list(module.modules()) if steps > 1 else []
-    known = {part.copies for part in parts if isinstance(part, TimeSpecificNorm)}
-    for part in parts:
-        for name, child in part.named_children():
-            if part in known or not isinstance(child, _BatchNorm):
-                continue
-            if type(child) in BATCH_NORM.values() and child.track_running_stats:
-                made[child] = made.get(child) or TimeSpecificNorm(child, steps)
-                setattr(part, name, made[child])
+def with_norms_of_each_step(evolve: Evolve) -> Evolve:
+    """The evolution, in which torch's batch normalisations keep statistics of each of its steps; of one, as it is."""
+
+    def made(module: nn.Module) -> nn.Module | None:
+        if isinstance(module, _BatchNorm) and type(module) in BATCH_NORM.values() and module.track_running_stats:
+            return TimeSpecificNorm(module, evolve.steps)
+        return module if isinstance(module, TimeSpecificNorm) else None
+
+    if evolve.steps > 1:
+        replaced(evolve.step, made)
+        evolve.set_control(evolve.control)  # it looks at what varies in time
+    return evolve

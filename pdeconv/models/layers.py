@@ -15,7 +15,7 @@ from pdeconv.layers_by_dims import CONVOLUTION
 from pdeconv.models.classifier import Layer
 from pdeconv.steps import Euler, Step
 from pdeconv.terms import Residual, SymmetricConvolution
-from pdeconv.time_specific_norm import make_norms_time_specific
+from pdeconv.time_specific_norm import with_norms_of_each_step
 from pdeconv.tracing import traced_leaf
 
 
@@ -108,9 +108,7 @@ def residual_steps(branch: nn.Module, steps: int = 1, duration: float = 1.0) -> 
 
 def unproven_steps(step: Step, steps: int, duration: float = 1.0, memory: Memory = "store") -> Evolve:
     """An evolution whose stability normalisation decides, not a ceiling; that of batches is of each step."""
-    control = Fixed(steps, unchecked=True)  # first: it checks ``steps``
-    make_norms_time_specific(step, steps)
-    return Evolve(step, duration, control, memory)
+    return with_norms_of_each_step(Evolve(step, duration, Fixed(steps, unchecked=True), memory))
 
 
 def normalised_diffusion(channels: int, norm_layer: Layer, act_layer: Layer, dims: int = 2) -> SymmetricConvolution:

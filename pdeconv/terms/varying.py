@@ -121,11 +121,12 @@ def values_at(
         fraction: Time / duration, in [0, 1].
         buffers: In place of those that the module has; all of them.
     """
-    own = dict(module.named_buffers()) if buffers is None else buffers
     values = {**(buffers or {}), **parameters}
     for prefix, part in module.named_modules():  # an outer one comes before those inside
         if isinstance(part, TimeSpecificNorm):
-            values |= {f"{prefix}.{first}": own[f"{prefix}.{now}"] for first, now in part.statistics_at(fraction)}
+            for first, now in part.statistics_at(fraction):
+                own = part.get_buffer(now) if buffers is None else buffers[f"{prefix}.{now}"]
+                values[f"{prefix}.{first}"] = own
         if isinstance(part, TimeVarying):
             position = fraction * (len(part.copies) - 1)
             low, high = math.floor(position), math.ceil(position)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pdeconv.energy import Energy
 from pdeconv.evolve import Evolve
 from pdeconv.layers_by_dims import BATCH_NORM
+from pdeconv.replaced import replaced
 
 
 def synchronise_norms(network: nn.Module) -> nn.Module:
@@ -26,26 +25,12 @@ def synchronise_norms(network: nn.Module) -> nn.Module:
         stays = isinstance(module, Energy) or (isinstance(module, Evolve) and module.memory == "reversible")
         return module if stays else None
 
-    return _replaced(network, made, {})
+    return replaced(network, made)
 
 
 def without_synchronised_norms(network: nn.Module) -> nn.Module:
     """The network, in which batch normalisation takes the statistics of one process again, with the same tensors."""
-    return _replaced(network, lambda part: _of_one_process(part) if isinstance(part, nn.SyncBatchNorm) else None, {})
-
-
-def _replaced(
-    module: nn.Module, made: Callable[[nn.Module], nn.Module | None], known: dict[nn.Module, nn.Module]
-) -> nn.Module:
-    """The module, or what is made of it; of None, its parts are replaced. One that lies at two places stays one."""
-    if module not in known:
-        new = made(module)
-        if new is None:
-            for name, child in module.named_children():
-                if (part := _replaced(child, made, known)) is not child:
-                    setattr(module, name, part)
-        known[module] = module if new is None else new
-    return known[module]
+    return replaced(network, lambda part: _of_one_process(part) if isinstance(part, nn.SyncBatchNorm) else None)
 
 
 def _of_one_process(norm: nn.SyncBatchNorm) -> nn.Module:
