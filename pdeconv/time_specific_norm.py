@@ -44,6 +44,7 @@ class TimeSpecificNorm(nn.Module):
         S. Jastrzębski et al. Residual connections encourage iterative inference. ICLR 2018.
 
     Example:
+        >>> import torch
         >>> from pdeconv import Euler, Evolve, Fixed, Residual
         >>> norm = TimeSpecificNorm(nn.BatchNorm2d(4), steps=3)
         >>> branch = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, bias=False), norm)
