@@ -45,7 +45,7 @@ class TimeSpecificNorm(nn.Module):
 
     Example:
         >>> import torch
-        >>> from pdeconv import Euler, Evolve, Fixed, Residual
+        >>> from pdeconv import Euler, Evolve, Fixed, Residual, TimeSpecificNorm
         >>> norm = TimeSpecificNorm(nn.BatchNorm2d(4), steps=3)
         >>> branch = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, bias=False), norm)
         >>> layer = Evolve(Euler(Residual(branch)), duration=1.0, control=Fixed(3, unchecked=True))
