@@ -30,9 +30,9 @@ class EulerBlocks(BlockRule):
     """Euler steps of u_t = f(u), with the weights of the block: at steps=1, duration=1 the block itself, bit for bit.
 
     Nothing is proven of them, whatever dt: a residual branch keeps no range, no energy, and has no proven rate. With
-    several steps in training, batch normalisation updates its running statistics at each, and once more where
-    ``memory="checkpoint"`` computes a step again. Under autocast a float32 state stays float32, where the block would
-    have rounded the sum.
+    several steps batch normalisation keeps running statistics of each (:class:`pdeconv.TimeSpecificNorm`), at first
+    those of the block; in training they are updated once more where ``memory="checkpoint"`` computes a step again.
+    Under autocast a float32 state stays float32, where the block would have rounded the sum.
 
     Args:
         steps: Euler steps of dt = duration / steps, all with the same weights.
@@ -92,8 +92,9 @@ class StabilisedBlocks(BlockRule):
         checked_number("StabilisedBlocks", "duration", self.duration)
 
     def build(self, parts: ResidualParts, count: int) -> EvolvingBlock:
-        limit_lipschitz(parts.branch, self.ceiling)
-        return EvolvingBlock(parts.branch, parts.after, self.steps, self.duration, self.memory)
+        block = EvolvingBlock(parts.branch, parts.after, self.steps, self.duration, self.memory)
+        limit_lipschitz(block.branch, self.ceiling)  # of all steps, whose normalisations it has by now
+        return block
 
 
 @dataclass(frozen=True)

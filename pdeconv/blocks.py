@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from pdeconv.coefficient import PerChannel
-from pdeconv.control import CFL, Fixed
+from pdeconv.control import CFL
 from pdeconv.errors import PDEConvError, checked_count, checked_type
 from pdeconv.evolve import Evolve
 from pdeconv.grid import Grid
 from pdeconv.layers_by_dims import CONVOLUTION, checked_norm
-from pdeconv.steps import Euler, Heun
-from pdeconv.terms import Advection, Diffusion, Residual
-from pdeconv.time_specific_norm import with_norms_of_each_step
+from pdeconv.steps import Heun
+from pdeconv.terms import Advection, Diffusion
 from pdeconv.tracing import traced_leaf
+from pdeconv.unproven_steps import residual_steps
 from pdeconv.velocity import ConvVelocity
 
 
@@ -133,8 +133,7 @@ class PDEBasicBlock(nn.Module):
         branch.add_module("bn2", norm_layer(planes))
         self.relu = act_layer()
         if stride == 1 and downsample is None:
-            evolve = Evolve(Euler(Residual(branch)), duration, Fixed(steps, unchecked=True))
-            self.residual = with_norms_of_each_step(evolve)
+            self.residual = residual_steps(branch, steps, duration)
         else:
             self.residual = _Transition(branch, downsample)
         self.register_load_state_dict_pre_hook(_rename_torchvision_keys)

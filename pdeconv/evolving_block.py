@@ -7,18 +7,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pdeconv.control import Fixed
 from pdeconv.evolve import Evolve, Memory
+from pdeconv.lipschitz import renew_limits
 from pdeconv.residual_blocks import ResidualParts, register_residual_block
-from pdeconv.steps import Euler
-from pdeconv.terms import Residual
+from pdeconv.time_specific_norm import TimeSpecificNorm
+from pdeconv.unproven_steps import residual_steps
 
 
 class EvolvingBlock(nn.Module):
     """after(u(T)) with u_t = f(u), u(0) the input: what a residual block after(u + f(u)) becomes.
 
     It is made by :func:`pdeconv.replace_blocks`. A checkpoint of the block that it replaces loads into it: the names of
-    the weights are translated.
+    the weights are translated. With several steps, batch normalisation keeps statistics of each
+    (:class:`pdeconv.TimeSpecificNorm`); with one it is the layer that it was.
 
     Args:
         branch: f, any module that keeps the shape.
@@ -44,7 +45,8 @@ class EvolvingBlock(nn.Module):
         memory: Memory = "store",
     ) -> None:
         super().__init__()
-        self.evolve = Evolve(Euler(Residual(branch)), duration, Fixed(steps, unchecked=True), memory)
+        self.evolve = residual_steps(branch, steps, duration, memory)
+        renew_limits(self.branch)
         self.after = nn.Identity() if after is None else after
         self._renamed: dict[str, tuple[str, ...]] = {}
         self._added: tuple[str, ...] = ()
@@ -73,8 +75,23 @@ class EvolvingBlock(nn.Module):
             for old, between in block._renamed.items():
                 names[old] = tuple(new for name in between for new in names.get(name, ()))
             known -= {id(before[name]) for name in block._added}
+        for old in [old for old, new in names.items() if not new and ".copies." in old]:
+            names[old] = _beside_first(old, names)
         self._renamed = {old: new for old, new in names.items() if old not in new}
-        self._added = tuple(name for place, of in own.items() if place not in known for name in of)
+        made = (name for place, of in own.items() if place not in known for name in of)
+        self._added = tuple(name for name in made if name not in self._statistics())
+
+    def _statistics(self) -> set[str]:
+        """What normalisations with statistics of each step find for themselves in a checkpoint of other steps."""
+        norms = [(place, norm) for place, norm in self.named_modules() if isinstance(norm, TimeSpecificNorm)]
+        return {f"{place}.{name}" for place, norm in norms for name, _ in norm.named_buffers()}
+
+
+def _beside_first(old: str, names: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Where statistics of a step belong that are not kept any more: beside those of the first step."""
+    place, _, of_step = old.rpartition(".copies.")
+    first = "0." + of_step.partition(".")[2]
+    return tuple(new.removesuffix(first) + of_step for new in names.get(f"{place}.copies.{first}", ()))
 
 
 def _rename_keys(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:

@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pdeconv.errors import UnsupportedError
 from pdeconv.residual_blocks import qualified_name
+from pdeconv.time_specific_norm import TimeSpecificNorm
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -28,6 +30,8 @@ def atoms(module: nn.Module) -> list[nn.Module]:
     if known in _CHAINS:
         found: list[Any] = [getattr(module, name) for name in _CHAINS[known]]
         return [atom for child in found if child is not None for atom in atoms(child)]
+    if isinstance(module, TimeSpecificNorm):
+        return [module, *atoms(with_weights(module))[1:]]
     if known in _NORMS_WITH_ACTIVATION:
         found = [module.drop, module.act]
         return [module, *(atom for child in found for atom in atoms(child))]
@@ -59,7 +63,12 @@ _ISOMETRIES = {"pdeconv.residual_blocks.Permuted", "torchvision.ops.misc.Permute
 
 
 def is_norm(module: nn.Module) -> bool:
-    return qualified_name(module) in _BATCH_NORMS | _STATE_NORMS
+    return qualified_name(with_weights(module)) in _BATCH_NORMS | _STATE_NORMS
+
+
+def with_weights(module: nn.Module) -> nn.Module:
+    """The module that has the weights of ``module``: of statistics of each step, the normalisation of the first."""
+    return module.copies[0] if isinstance(module, TimeSpecificNorm) else module
 
 
 def is_identity(module: nn.Module) -> bool:
@@ -102,13 +111,18 @@ def _pool_bound(pool: Any) -> float | None:
 
 
 def channel_scale(module: Any, weight_of: Callable[[nn.Module], Any]) -> Tensor | None:
-    """The numbers (C,) by which the module multiplies each channel in evaluation; None if it does something else."""
-    name = qualified_name(module)
+    """The numbers (C,) by which the module multiplies each channel in evaluation; None if it does something else.
+
+    Of statistics of each step the largest, by size.
+    """
+    norm: Any = with_weights(module)
+    name = qualified_name(norm)
     if name in _SCALES:
         return getattr(module, _SCALES[name]).flatten()
-    if name in _BATCH_NORMS and module.running_var is not None:
-        scale = (module.running_var + module.eps).rsqrt()
-        weight = weight_of(module)
+    if name in _BATCH_NORMS and norm.running_var is not None:
+        variances = [each.running_var for each in (module.copies if norm is not module else [norm])]
+        scale = (torch.stack(variances).amin(0) + norm.eps).rsqrt()
+        weight = weight_of(norm)
         return scale if weight is None else scale * weight
     return None
 

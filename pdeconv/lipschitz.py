@@ -23,6 +23,7 @@ from pdeconv.layer_bounds import (
     is_norm,
     kernel_of,
     largest_slope,
+    with_weights,
 )
 from pdeconv.spectral import convolution_norm_bound
 from pdeconv.steps import Euler
@@ -65,7 +66,8 @@ def limit_lipschitz(module: nn.Module, ceiling: float) -> None:
     A convolution and what follows it, up to the next one, is a stage with a ceiling cᵢ of its own, Πcᵢ = ceiling: its
     weight W becomes min(1, cᵢ/L(W))·W. Where the bound holds already nothing changes, to the last bit; elsewhere all
     stages shrink by the same factor. With a normalisation in the stage it is the weight γ of the norm that is
-    parametrised, not that of the convolution, which batch normalisation would undo while it trains. A call for a module
+    parametrised, not that of the convolution, which batch normalisation would undo while it trains. Of a
+    ``TimeSpecificNorm`` the ceiling holds at all its times. A call for a module
     that is parametrised already sets new ceilings.
 
     Raises:
@@ -110,6 +112,15 @@ def fold_ceilings(module: Module) -> Module:
     return module
 
 
+def renew_limits(module: nn.Module) -> None:
+    """Let the ceilings of ``module`` know normalisations that got statistics of each step since they were set."""
+    if any(_limit_of(part) is not None for part in module.modules()):
+        for stage in _stages(module):
+            limit = _limit_of(stage.target)
+            if limit is not None:
+                limit.stage = stage
+
+
 def _shares(bounds: list[float], ceiling: float) -> list[float]:
     """Ceilings of stages whose product is ``ceiling``, none below its bound if the product of the bounds is not."""
     total = math.prod(bounds)
@@ -136,7 +147,7 @@ class _Stage:
     def target(self) -> nn.Module:
         """The module whose weight is parametrised."""
         norms = [part for part in self.after if is_norm(part)]
-        target = norms[-1] if norms else self.linear
+        target = with_weights(norms[-1]) if norms else self.linear
         if target is None or (_limit_of(target) is None and target.weight is None):  # asking a limited one computes L
             raise UnsupportedError(
                 f"{type(target).__name__} has no weight by which a bound could be reached; use a norm with affine=True."

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from pdeconv.errors import PDEConvError, checked_count, checked_type
-from pdeconv.layers_by_dims import BATCH_NORM
 from pdeconv.replaced import replaced
-
-if TYPE_CHECKING:
-    from pdeconv.evolve import Evolve
 
 
 class TimeSpecificNorm(nn.Module):
@@ -24,8 +19,8 @@ class TimeSpecificNorm(nn.Module):
     batch normalisation averages those over all steps, which suits none of them: what it computes in evaluation is
     another function than in training. Here at each step ``Evolve`` puts in the statistics of that time. With another
     number of steps than ``steps`` it takes those of the nearest time; called by itself, those of the first. With one
-    step it is the plain normalisation. pdeconv's classifiers and ``PDEBasicBlock`` have it wherever they take several
-    steps.
+    step it is the plain normalisation. pdeconv's classifiers, ``PDEBasicBlock`` and what ``replace_blocks`` makes have
+    it wherever they take several steps.
 
     A ``state_dict`` of the plain normalisation loads, its statistics at all times; one of another number of steps too,
     those of the nearest times.
@@ -64,55 +59,70 @@ class TimeSpecificNorm(nn.Module):
                 "without them it is the same at all times: use it as it is."
             )
         steps = checked_count("TimeSpecificNorm", "steps", steps)
-        self.copies = nn.ModuleList([norm, *(_statistics_of(norm) for _ in range(steps - 1))])
+        self.copies = nn.ModuleList([norm, *(_Statistics(norm) for _ in range(steps - 1))])
 
     def forward(self, u: Tensor) -> Tensor:
         return self.copies[0](u)
 
     def statistics_at(self, fraction: float) -> Iterator[tuple[str, str]]:
-        """Names of the statistics that the first step has, and of those that hold at ``fraction`` of the duration."""
-        place = min(int(fraction * len(self.copies)), len(self.copies) - 1)
+        """Names of statistics, and of those to put in their place, for those of ``fraction`` of the duration to hold.
+
+        They change places: at each step all are there, as a bound over all times needs them.
+        """
+        now = f"copies.{min(int(fraction * len(self.copies)), len(self.copies) - 1)}"
         for name, _ in self.copies[0].named_buffers(recurse=False):
-            yield f"copies.0.{name}", f"copies.{place}.{name}"
+            yield f"copies.0.{name}", f"{now}.{name}"
+            yield f"{now}.{name}", f"copies.0.{name}"
+
+    def retimed(self, steps: int) -> TimeSpecificNorm:
+        """The same normalisation with statistics of other steps, those of the nearest times."""
+        nearest = [self.copies[_nearest(place, steps, len(self.copies))] for place in range(steps)]
+        statistics = [[value.clone() for value in each.buffers(recurse=False)] for each in nearest]
+        norm = TimeSpecificNorm(self.copies[0], steps)  # pyright: ignore[reportArgumentType]
+        for each, values in zip(norm.copies, statistics, strict=True):
+            for own, value in zip(each.buffers(recurse=False), values, strict=True):
+                own.copy_(value)
+        return norm
 
     def extra_repr(self) -> str:
         return f"steps={len(self.copies)}"
 
     def _load_from_state_dict(self, state_dict, prefix, *others):
         """Statistics of the plain normalisation are taken at all times, those of other steps at the nearest."""
-        first = f"{prefix}copies.0."
-        for name, _ in (*self.copies[0].named_parameters(recurse=False), *self.copies[0].named_buffers(recurse=False)):
-            if prefix + name in state_dict:
-                state_dict[first + name] = state_dict.pop(prefix + name)
+        for key in [key for key in state_dict if key.startswith(prefix) and not key.startswith(f"{prefix}copies.")]:
+            state_dict[f"{prefix}copies.0.{key.removeprefix(prefix)}"] = state_dict.pop(key)
         for name, _ in self.copies[0].named_buffers(recurse=False):
             known = []
             while (key := f"{prefix}copies.{len(known)}.{name}") in state_dict:
                 known.append(state_dict.pop(key))
             for place in range(len(self.copies) if known else 0):
-                nearest = known[int((place + 0.5) / len(self.copies) * len(known))]
+                nearest = known[_nearest(place, len(self.copies), len(known))]
                 own = len(known) == len(self.copies)  # else several of these would be one tensor
                 state_dict[f"{prefix}copies.{place}.{name}"] = nearest if own else nearest.clone()
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 
-def _statistics_of(norm: _BatchNorm) -> _BatchNorm:
-    """The statistics of ``norm`` as they are now, without its weights."""
-    lone = copy.deepcopy(norm)
-    lone.register_parameter("weight", None)
-    lone.register_parameter("bias", None)
-    lone.affine = False
-    return lone
+class _Statistics(nn.Module):
+    """The statistics of a normalisation as they are now, without its weights."""
+
+    def __init__(self, norm: _BatchNorm) -> None:
+        super().__init__()
+        for name, value in norm.named_buffers(recurse=False):
+            self.register_buffer(name, value.clone())
 
 
-def with_norms_of_each_step(evolve: Evolve) -> Evolve:
-    """The evolution, in which torch's batch normalisations keep statistics of each of its steps; of one, as it is."""
+def _nearest(place: int, steps: int, known: int) -> int:
+    """Which of ``known`` times is nearest to the middle of a step, of ``steps``."""
+    return int((place + 0.5) / steps * known)
 
-    def made(module: nn.Module) -> nn.Module | None:
-        if isinstance(module, _BatchNorm) and type(module) in BATCH_NORM.values() and module.track_running_stats:
-            return TimeSpecificNorm(module, evolve.steps)
-        return module if isinstance(module, TimeSpecificNorm) else None
 
-    if evolve.steps > 1:
-        replaced(evolve.step, made)
-        evolve.set_control(evolve.control)  # it looks at what varies in time
-    return evolve
+def norms_of_each_step(module: nn.Module, steps: int) -> nn.Module:
+    """The module, in which batch normalisations keep statistics of each of so many steps."""
+
+    def made(part: nn.Module) -> nn.Module | None:
+        if isinstance(part, TimeSpecificNorm):
+            return part if len(part.copies) == steps else part.retimed(steps)
+        known = isinstance(part, _BatchNorm) and not isinstance(part, LazyModuleMixin)
+        return TimeSpecificNorm(part, steps) if steps > 1 and known and part.track_running_stats else None
+
+    return replaced(module, made)

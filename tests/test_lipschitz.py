@@ -7,6 +7,7 @@ import sys
 import pytest
 import timm
 import torch
+from jacobians import spectral_norm_of_jacobian
 from residual_networks import TIMM, TV, basic, branch_of, randomised, small_resnet
 from torch import nn
 
@@ -21,17 +22,6 @@ from pdeconv import (
 )
 from pdeconv.layer_bounds import _ACTIVATIONS
 from pdeconv.lipschitz import _stages
-
-
-def spectral_norm_of_jacobian(function, u, iterations=25):
-    v = torch.randn_like(u)
-    for _ in range(iterations):
-        v = v / v.norm()
-        _, pushed = torch.func.jvp(function, (u,), (v,))
-        _, pull = torch.func.vjp(function, u)
-        v = pull(pushed)[0]
-    return v.norm().sqrt().item()
-
 
 BRANCHES = {
     "conv": lambda: nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 4, 3, padding=1)),

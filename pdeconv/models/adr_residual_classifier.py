@@ -9,8 +9,9 @@ from torch import nn
 from pdeconv.errors import checked_count
 from pdeconv.layers_by_dims import CONVOLUTION, checked_norm
 from pdeconv.models.classifier import Classifier
-from pdeconv.models.layers import convolution, merging, residual_steps
+from pdeconv.models.layers import convolution, merging
 from pdeconv.models.registry import register_model
+from pdeconv.unproven_steps import residual_steps
 
 
 @register_model("adr_residual_classifier")

@@ -10,10 +10,11 @@ from pdeconv.coefficient import PerChannel
 from pdeconv.errors import checked_count
 from pdeconv.layers_by_dims import CONVOLUTION, checked_norm
 from pdeconv.models.classifier import Classifier
-from pdeconv.models.layers import convolution, unproven_steps
+from pdeconv.models.layers import convolution
 from pdeconv.models.registry import register_model
 from pdeconv.steps import Euler, Lie
 from pdeconv.terms import NonlocalDiffusion, Residual
+from pdeconv.unproven_steps import unproven_steps
 
 
 @register_model("attention_classifier")

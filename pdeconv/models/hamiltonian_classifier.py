@@ -10,10 +10,11 @@ from pdeconv.errors import PDEConvError
 from pdeconv.evolve import Memory
 from pdeconv.layers_by_dims import checked_norm
 from pdeconv.models.classifier import Classifier
-from pdeconv.models.layers import coarsening, convolution, normalised_diffusion, unproven_steps
+from pdeconv.models.layers import coarsening, convolution, normalised_diffusion
 from pdeconv.models.registry import register_model
 from pdeconv.steps import SymplecticEuler
 from pdeconv.terms import TwoFields
+from pdeconv.unproven_steps import unproven_steps
 
 
 @register_model("hamiltonian_classifier")

@@ -14,10 +14,11 @@ from pdeconv.grid import Grid
 from pdeconv.layer_diffusivity import PooledDiffusivity
 from pdeconv.layers_by_dims import CONVOLUTION, checked_norm
 from pdeconv.models.classifier import Classifier
-from pdeconv.models.layers import convolution, unproven_steps
+from pdeconv.models.layers import convolution
 from pdeconv.models.registry import register_model
 from pdeconv.steps import Euler, Exact, Lie
 from pdeconv.terms import Diffusion, Residual
+from pdeconv.unproven_steps import unproven_steps
 
 
 @register_model("heat_classifier")

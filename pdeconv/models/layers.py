@@ -7,15 +7,11 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pdeconv.control import Fixed
-from pdeconv.evolve import Evolve, Memory
 from pdeconv.grid import Grid
 from pdeconv.influence import ReLUInfluence, TanhInfluence
 from pdeconv.layers_by_dims import CONVOLUTION
 from pdeconv.models.classifier import Layer
-from pdeconv.steps import Euler, Step
-from pdeconv.terms import Residual, SymmetricConvolution
-from pdeconv.time_specific_norm import with_norms_of_each_step
+from pdeconv.terms import SymmetricConvolution
 from pdeconv.tracing import traced_leaf
 
 
@@ -99,16 +95,6 @@ def coarsening(
     """Half the resolution, rounded up, by means of 2 × 2 cells, then ``after`` mixtures of the channels."""
     pool = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: _AvgPool3d}[dims](2, ceil_mode=True, count_include_pad=False)
     return nn.Sequential(pool, *convolution(before, after, 1, norm_layer, act_layer, dims=dims))
-
-
-def residual_steps(branch: nn.Module, steps: int = 1, duration: float = 1.0) -> Evolve:
-    """u_t = f(u) by forward Euler: a residual block with weights that it shares over ``steps`` steps."""
-    return unproven_steps(Euler(Residual(branch)), steps, duration)
-
-
-def unproven_steps(step: Step, steps: int, duration: float = 1.0, memory: Memory = "store") -> Evolve:
-    """An evolution whose stability normalisation decides, not a ceiling; that of batches is of each step."""
-    return with_norms_of_each_step(Evolve(step, duration, Fixed(steps, unchecked=True), memory))
 
 
 def normalised_diffusion(channels: int, norm_layer: Layer, act_layer: Layer, dims: int = 2) -> SymmetricConvolution:

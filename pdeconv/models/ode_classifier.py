@@ -11,10 +11,11 @@ from pdeconv.errors import PDEConvError, checked_count, checked_number
 from pdeconv.evolve import Evolve, Memory
 from pdeconv.layers_by_dims import checked_norm
 from pdeconv.models.classifier import Classifier
-from pdeconv.models.layers import convolution, default_norm, unproven_steps
+from pdeconv.models.layers import convolution, default_norm
 from pdeconv.models.registry import register_model
 from pdeconv.steps import BogackiShampine, Heun
 from pdeconv.terms import Residual, TimeVarying
+from pdeconv.unproven_steps import unproven_steps
 
 
 @register_model("ode_classifier")

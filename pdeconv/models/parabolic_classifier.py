@@ -8,9 +8,10 @@ from torch import nn
 
 from pdeconv.layers_by_dims import checked_norm
 from pdeconv.models.classifier import Classifier
-from pdeconv.models.layers import coarsening, convolution, normalised_diffusion, unproven_steps
+from pdeconv.models.layers import coarsening, convolution, normalised_diffusion
 from pdeconv.models.registry import register_model
 from pdeconv.steps import Euler
+from pdeconv.unproven_steps import unproven_steps
 
 
 @register_model("parabolic_classifier")
