@@ -122,7 +122,8 @@ def norms_of_each_step(module: nn.Module, steps: int) -> nn.Module:
     def made(part: nn.Module) -> nn.Module | None:
         if isinstance(part, TimeSpecificNorm):
             return part if len(part.copies) == steps else part.retimed(steps)
-        known = isinstance(part, _BatchNorm) and not isinstance(part, LazyModuleMixin)
-        return TimeSpecificNorm(part, steps) if steps > 1 and known and part.track_running_stats else None
+        if not isinstance(part, _BatchNorm) or isinstance(part, LazyModuleMixin):
+            return None
+        return TimeSpecificNorm(part, steps) if steps > 1 and part.track_running_stats else None
 
     return replaced(module, made)
