@@ -1,13 +1,15 @@
 """Multilevel training against plain training: one model, one recipe, wall time to equal accuracy, several seeds.
 
 python benchmarks/multilevel.py --root FOLDER_OF_CIFAR-10 --runs FOLDER [--epochs 15] [--seeds 3] [--shorter 12 9]
+    [--widths 8 16 32 --depths 1 2 2]
 
 Both are runs of train.py of as many epochs, by the recipe of ``--config``. One sees images and takes time steps of the
 full scales throughout; the other has levels, from ``--share``, ``--image_scale`` and ``--time_scale``. ``--shorter``
 adds plain runs of fewer epochs, whose schedule ends with them: a plain run may get as far in the time of the levels.
 Seconds are of training, and of entering a level (in which the statistics of batch normalisation are taken anew),
 without tests. The equal accuracy of a seed is the lower one, after the last epoch, of its plain run and its run with
-levels; the time is that of the first test at full scale that reaches it. Time it on an idle machine.
+levels; the time is that of the first test at full scale that reaches it. Time it on an idle machine;
+``--jobs 2`` takes two runs at once, each with its share of the cores, which slows all of them alike.
 
 Runs are kept in ``--runs``: an interrupted benchmark goes on where it stopped. A smoke test:
 ``--images 200 --epochs 2 --seeds 1``.
@@ -25,7 +27,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from training_runs import train
+from contenders import Contender, trained
 
 from pdeconv.training.metrics_log import read_metrics
 
@@ -58,6 +60,8 @@ def main() -> None:
     parser.add_argument("--config", default="configs/classify/cifar10.yaml", help="the recipe")
     parser.add_argument("--model", default="parabolic_classifier")
     parser.add_argument("--steps", type=int, default=2, help="time steps of each evolution at full scale")
+    parser.add_argument("--widths", type=int, nargs="+", help="of the model; left out: its own")
+    parser.add_argument("--depths", type=int, nargs="+", help="of the model; left out: its own")
     parser.add_argument("--share", type=float, nargs="+", default=[0.5, 0.5], help="shares of the epochs")
     parser.add_argument("--image_scale", type=float, nargs="+", default=[0.5, 1.0])
     parser.add_argument("--time_scale", type=float, nargs="+", default=[0.5, 1.0])
@@ -65,22 +69,21 @@ def main() -> None:
     parser.add_argument("--shorter", type=int, nargs="*", default=[], help="epochs of further plain runs")
     parser.add_argument("--precision", default="no", help="as of train.py")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--images", type=int, help="training images; left out: all 50,000")
     options = parser.parse_args()
     common = {"model.name": options.model, "model.steps": options.steps, "data.root": options.root, "evaluate_every": 1}
     common |= {"precision": options.precision}
-    common |= {} if options.images is None else {"data.train_images": options.images}
+    optional = {"model.widths": options.widths, "model.depths": options.depths, "data.train_images": options.images}
+    common |= {key: value for key, value in optional.items() if value is not None}
     levels = {f"levels.{key}": getattr(options, key) for key in ("share", "image_scale", "time_scale")}
-    contenders: dict[str, dict[str, object]] = {"plain": {"epochs": options.epochs}}
-    contenders["levels"] = levels | {"epochs": options.epochs}
-    contenders |= {f"plain, {epochs} epochs": {"epochs": epochs} for epochs in options.shorter}
-    results: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in contenders}
-    for seed in range(options.seeds):
-        for name, keys in contenders.items():
-            folder = Path(options.runs) / f"{name.replace(', ', '_').replace(' ', '_')}_seed{seed}"
-            train(folder, options.config, common | keys | {"seed": seed})
-            results[name].append(read_metrics(folder / "metrics.jsonl"))
-            print(f"{name}, seed {seed}: {last_accuracy(results[name][-1]):.2f} %", flush=True)
+    contenders = [
+        Contender("plain", options.config, {"epochs": options.epochs}),
+        Contender("levels", options.config, levels | {"epochs": options.epochs}),
+        *(Contender(f"plain, {epochs} epochs", options.config, {"epochs": epochs}) for epochs in options.shorter),
+    ]
+    runs_of = trained(contenders, Path(options.runs), options.seeds, common, options.jobs)
+    results = {name: [read_metrics(run / "metrics.jsonl") for run in runs] for name, runs in runs_of.items()}
     pairs = zip(results["plain"], results["levels"], strict=True)
     equal = [min(map(last_accuracy, pair)) for pair in pairs]
     print(f"\n{options.model}, {options.epochs} epochs, {options.seeds} seeds: mean (least to most)\n")
