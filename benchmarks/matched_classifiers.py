@@ -55,6 +55,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once; their times are then worth less")
     parser.add_argument("--train-images", type=int, help="of a smoke test; by default all")
     given = parser.parse_args()
+    if given.jobs < 1:
+        parser.error(f"--jobs: expected 1 or more, got {given.jobs}")
     for comparison in [given.only] if given.only else CONTENDERS:
         print(f"\n{comparison}: {given.epochs} epochs, {given.seeds} seeds; top-1 in %, mean (least to most)")
         keys = {"data.root": given.root, "epochs": given.epochs, "precision": given.precision}

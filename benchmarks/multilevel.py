@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--images", type=int, help="training images; left out: all 50,000")
     options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error(f"--jobs: expected 1 or more, got {options.jobs}")
     common = {"model.name": options.model, "model.steps": options.steps, "data.root": options.root, "evaluate_every": 1}
     common |= {"precision": options.precision}
     optional = {"model.widths": options.widths, "model.depths": options.depths, "data.train_images": options.images}

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pdeconv.control import CFL, Control, Moment, clock
 from pdeconv.errors import PDEConvError, checked_number, checked_type
@@ -17,7 +17,7 @@ from pdeconv.grid import check_state
 from pdeconv.memory import Undo, march_in_segments, march_reversibly, recomputed
 from pdeconv.steps import Step
 from pdeconv.terms import Term
-from pdeconv.terms.varying import call_with, parameters_of, values_at, varies_in_time
+from pdeconv.terms.varying import OwnTime, call_with, changing, parameters_of, values_at, varies_in_time
 from pdeconv.tracing import traced_leaf
 
 Memory = Literal["store", "checkpoint", "reversible"]
@@ -43,7 +43,7 @@ class Trajectory:
     evaluations: int | None = None
 
 
-class Evolve(nn.Module):
+class Evolve(OwnTime):
     """Evolves a state by u_t = A(u)u from time 0 to ``duration``.
 
     Args:
@@ -138,8 +138,9 @@ class Evolve(nn.Module):
     def _advance(self, u: Tensor, dt: Tensor, index: int) -> Tensor:
         if not self._varies:
             return self.step(u, dt)
-        values = values_at(self.step, parameters_of(self.step), (index + 0.5) / self.steps)
-        return call_with(self.step, values, u, dt)
+        with changing():
+            values = values_at(self.step, parameters_of(self.step), (index + 0.5) / self.steps)
+            return call_with(self.step, values, u, dt)
 
     def extra_repr(self) -> str:
         text = f"{self.step.name}, duration={self.duration:g}, {self.control}"

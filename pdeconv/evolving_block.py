@@ -75,23 +75,22 @@ class EvolvingBlock(nn.Module):
             for old, between in block._renamed.items():
                 names[old] = tuple(new for name in between for new in names.get(name, ()))
             known -= {id(before[name]) for name in block._added}
-        for old in [old for old, new in names.items() if not new and ".copies." in old]:
-            names[old] = _beside_first(old, names)
+        names |= _of_each_step(names)
         self._renamed = {old: new for old, new in names.items() if old not in new}
-        made = (name for place, of in own.items() if place not in known for name in of)
-        self._added = tuple(name for name in made if name not in self._statistics())
-
-    def _statistics(self) -> set[str]:
-        """What normalisations with statistics of each step find for themselves in a checkpoint of other steps."""
         norms = [(place, norm) for place, norm in self.named_modules() if isinstance(norm, TimeSpecificNorm)]
-        return {f"{place}.{name}" for place, norm in norms for name, _ in norm.named_buffers()}
+        found = {f"{place}.{name}" for place, norm in norms for name, _ in norm.named_buffers()}  # in any checkpoint
+        made = (name for place, of in own.items() if place not in known for name in of)
+        self._added = tuple(name for name in made if name not in found)
 
 
-def _beside_first(old: str, names: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Where statistics of a step belong that are not kept any more: beside those of the first step."""
-    place, _, of_step = old.rpartition(".copies.")
-    first = "0." + of_step.partition(".")[2]
-    return tuple(new.removesuffix(first) + of_step for new in names.get(f"{place}.copies.{first}", ()))
+def _of_each_step(names: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Normalisations with statistics of each step move as they are: the evolution finds what its own steps need."""
+    moved, mark = {}, "copies.0.running_var"
+    for old, new in names.items():
+        if old.endswith(f".{mark}") and new:
+            place, there = old.removesuffix(mark), new[0].removesuffix("running_var").removesuffix("copies.0.")
+            moved |= {key: (there + key.removeprefix(place),) for key in names if key.startswith(f"{place}copies.")}
+    return moved
 
 
 def _rename_keys(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:

@@ -28,6 +28,7 @@ from pdeconv.layer_bounds import (
 from pdeconv.spectral import convolution_norm_bound
 from pdeconv.steps import Euler
 from pdeconv.terms import Residual
+from pdeconv.time_specific_norm import TimeSpecificNorm
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -113,12 +114,13 @@ def fold_ceilings(module: Module) -> Module:
 
 
 def renew_limits(module: nn.Module) -> None:
-    """Let the ceilings of ``module`` know normalisations that got statistics of each step since they were set."""
-    if any(_limit_of(part) is not None for part in module.modules()):
-        for stage in _stages(module):
-            limit = _limit_of(stage.target)
-            if limit is not None:
-                limit.stage = stage
+    """Let the ceilings of ``module`` know normalisations that got, or lost, statistics of each step since."""
+    timed = [part for part in module.modules() if isinstance(part, TimeSpecificNorm)]
+    known: dict[nn.Module, nn.Module] = {part.copies[0]: part for part in timed}
+    for part in module.modules():
+        limit = _limit_of(part)
+        for parts in () if limit is None else (limit.stage.before, limit.stage.after):
+            parts[:] = [known.get(norm, norm) for norm in map(with_weights, parts)]
 
 
 def _shares(bounds: list[float], ceiling: float) -> list[float]:

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint, get_device_states, set_device_sta
 from pdeconv.control import Advance
 from pdeconv.errors import PDEConvError
 from pdeconv.steps import Step
-from pdeconv.terms.varying import call_with, parameters_of, values_at
+from pdeconv.terms.varying import call_with, changing, parameters_of, values_at
 
 STATES = 8
 """States that ``march_in_segments`` keeps, the first and that of the step at hand among them."""
@@ -159,8 +159,9 @@ class _Reversible(torch.autograd.Function):
         ctx.undo, ctx.steps, ctx.names, ctx.autocast = undo, steps, names, _autocast_of(u)
         step = undo.step
         for index in range(steps):
-            values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps)
-            u = call_with(step, values, u, dt)
+            with changing():
+                values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps)
+                u = call_with(step, values, u, dt)
         ctx.save_for_backward(u, dt, *parameters)
         return u
 
@@ -170,9 +171,10 @@ class _Reversible(torch.autograd.Function):
 
         def advance(module: nn.Module, prefix: str, index: int, u: Tensor, dt: Tensor, *parameters: Tensor) -> Tensor:
             # Running means are those of the forward pass, and are not updated again.
-            buffers = {name: buffer.clone() for name, buffer in step.named_buffers()}
-            values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps, buffers)
-            return call_with(module, {prefix + name: value for name, value in values.items()}, u, dt)
+            with changing():
+                buffers = {name: buffer.clone() for name, buffer in step.named_buffers()}
+                values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps, buffers)
+                return call_with(module, {prefix + name: value for name, value in values.items()}, u, dt)
 
         u, *shared = ctx.saved_tensors
         totals = [torch.zeros_like(value) for value in shared]

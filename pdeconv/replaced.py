@@ -17,8 +17,8 @@ def replaced(
     if module not in known:
         new = made(module)
         if new is None:
-            for name, child in module.named_children():
-                if (part := replaced(child, made, known)) is not child:
+            for name, child in list(module._modules.items()):  # named_children has one that lies here twice once
+                if child is not None and (part := replaced(child, made, known)) is not child:
                     setattr(module, name, part)
         known[module] = module if new is None else new
     return known[module]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.lazy import LazyModuleMixin
 
 from pdeconv.errors import PDEConvError, checked_count, checked_type
-from pdeconv.replaced import replaced
 
 
 class TimeSpecificNorm(nn.Module):
@@ -20,7 +19,8 @@ class TimeSpecificNorm(nn.Module):
     another function than in training. Here at each step ``Evolve`` puts in the statistics of that time. With another
     number of steps than ``steps`` it takes those of the nearest time; called by itself, those of the first. With one
     step it is the plain normalisation. pdeconv's classifiers, ``PDEBasicBlock`` and what ``replace_blocks`` makes have
-    it wherever they take several steps.
+    it wherever they take several fixed steps. Put it in before the ``Evolve`` is built, or call ``set_control`` again.
+    An evolution inside of another has a time of its own.
 
     A ``state_dict`` of the plain normalisation loads, its statistics at all times; one of another number of steps too,
     those of the nearest times.
@@ -102,13 +102,14 @@ class TimeSpecificNorm(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 
-class _Statistics(nn.Module):
+class _Statistics(_BatchNorm):
     """The statistics of a normalisation as they are now, without its weights."""
 
     def __init__(self, norm: _BatchNorm) -> None:
-        super().__init__()
+        super().__init__(norm.num_features, norm.eps, norm.momentum, affine=False)
         for name, value in norm.named_buffers(recurse=False):
             self.register_buffer(name, value.clone())
+        self.train(norm.training)
 
 
 def _nearest(place: int, steps: int, known: int) -> int:
@@ -116,14 +117,20 @@ def _nearest(place: int, steps: int, known: int) -> int:
     return int((place + 0.5) / steps * known)
 
 
-def norms_of_each_step(module: nn.Module, steps: int) -> nn.Module:
-    """The module, in which batch normalisations keep statistics of each of so many steps."""
+def of_plain_norms(state: dict[str, Any], plain: Callable[[str], bool] = lambda key: True) -> None:
+    """Turn entries of a ``TimeSpecificNorm`` into those of plain normalisation, in place: the statistics midway.
 
-    def made(part: nn.Module) -> nn.Module | None:
-        if isinstance(part, TimeSpecificNorm):
-            return part if len(part.copies) == steps else part.retimed(steps)
-        if not isinstance(part, _BatchNorm) or isinstance(part, LazyModuleMixin):
-            return None
-        return TimeSpecificNorm(part, steps) if steps > 1 and part.track_running_stats else None
-
-    return replaced(module, made)
+    Args:
+        state: Of a network.
+        plain: Whether a key of plain normalisation is one of the network that is to load it.
+    """
+    mark = "copies.0.running_var"
+    for place in [key.removesuffix(mark) for key in state if key.endswith(f".{mark}")]:
+        if not plain(f"{place}running_var"):
+            continue
+        known: dict[int, dict[str, Any]] = {}
+        for key in [key for key in state if key.startswith(f"{place}copies.")]:
+            time, _, name = key.removeprefix(f"{place}copies.").partition(".")
+            known.setdefault(int(time), {})[name] = state.pop(key)
+        for name, value in (known[0] | known[_nearest(0, 1, len(known))]).items():
+            state[place + name] = value

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from pdeconv.control import Fixed
+from pdeconv.errors import PDEConvError
 from pdeconv.evolve import Evolve, Memory
+from pdeconv.replaced import replaced
 from pdeconv.steps import Euler, Step
 from pdeconv.terms import Residual
-from pdeconv.time_specific_norm import norms_of_each_step
+from pdeconv.time_specific_norm import TimeSpecificNorm, of_plain_norms
 
 
 def residual_steps(branch: nn.Module, steps: int = 1, duration: float = 1.0, memory: Memory = "store") -> Evolve:
@@ -17,7 +23,38 @@ def residual_steps(branch: nn.Module, steps: int = 1, duration: float = 1.0, mem
 
 
 def unproven_steps(step: Step, steps: int, duration: float = 1.0, memory: Memory = "store") -> Evolve:
-    """So many steps, of which nothing is proven; batch normalisation keeps statistics of each."""
+    """So many steps, of which nothing is proven; batch normalisation keeps statistics of each.
+
+    A checkpoint of other steps loads, with the statistics of the nearest times.
+    """
     control = Fixed(steps, unchecked=True)  # it checks the steps
-    norms_of_each_step(step, steps)
-    return Evolve(step, duration, control, memory)
+    _give_norms_of_each_step(step, steps)
+    evolve = Evolve(step, duration, control, memory)
+    evolve.register_load_state_dict_pre_hook(_load_norms_of_each_step)
+    return evolve
+
+
+def _give_norms_of_each_step(step: Step, steps: int) -> None:
+    """Let batch normalisations keep statistics of each of so many steps; those of an evolution inside are its own."""
+
+    def made(part: nn.Module) -> nn.Module | None:
+        if isinstance(part, Evolve):
+            return part
+        if isinstance(part, TimeSpecificNorm):
+            retimed = part if len(part.copies) == steps else part.retimed(steps)
+            return retimed.copies[0] if steps == 1 else retimed
+        if not isinstance(part, _BatchNorm) or not part.track_running_stats or steps == 1:
+            return None
+        if isinstance(part, LazyModuleMixin):
+            raise PDEConvError(
+                f"{type(part).__name__} cannot keep statistics of each of {steps} steps before it knows its channels; "
+                "give the normalisation that is not lazy."
+            )
+        return TimeSpecificNorm(part, steps)
+
+    replaced(step, made)
+
+
+def _load_norms_of_each_step(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    own = {prefix + name for name, _ in module.named_buffers()}
+    of_plain_norms(state, own.__contains__)

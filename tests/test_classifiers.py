@@ -105,7 +105,7 @@ def test_batch_normalisation_has_statistics_of_each_step(name):
     once, model = small(name, steps=1), small(name, steps=3)
     evolutions = [part for part in model.modules() if isinstance(part, Evolve) and part.steps > 1]
     specific = [part for evolve in evolutions for part in evolve.modules() if isinstance(part, TimeSpecificNorm)]
-    known = {each for part in specific for each in part.copies}
+    known = {part.copies[0] for part in specific}
     inside = {part for evolve in evolutions for part in evolve.modules() if isinstance(part, nn.BatchNorm2d)}
     assert inside == known and all(len(part.copies) == 3 for part in specific)
     assert specific
@@ -114,7 +114,13 @@ def test_batch_normalisation_has_statistics_of_each_step(name):
     model.train()(images())
     for first, *later in (part.copies for part in specific):
         took_part = first.num_batches_tracked > 0  # of weights that vary in time, the first ones are replaced
+        assert all((each.num_batches_tracked > 0) == took_part for each in later)
         assert all(torch.equal(first.running_mean, each.running_mean) != took_part for each in later)
+    for steps in (1, 2, 6):
+        other = small(name, steps=steps)
+        other.load_state_dict(model.state_dict())
+        model.load_state_dict(other.state_dict())
+    assert all(torch.equal(*weights) for weights in zip(once.parameters(), model.parameters(), strict=True))
 
 
 @every

@@ -1,5 +1,9 @@
 """Batch normalisation whose statistics depend on time computes in evaluation what it computed in training."""
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +13,7 @@ from pdeconv import (
     Euler,
     Evolve,
     Fixed,
+    PDEBasicBlock,
     PDEConvError,
     Residual,
     SymmetricConvolution,
@@ -17,6 +22,8 @@ from pdeconv import (
     TimeVarying,
     TwoFields,
 )
+from pdeconv.training.optimization import WeightAverage
+from pdeconv.unproven_steps import residual_steps
 
 STEPS, CHANNELS = 3, 4
 
@@ -69,6 +76,71 @@ def test_evaluation_is_training_on_the_same_batch(name):
             trained = layer.train()(u)
             found[kind] = (layer.eval()(u) - trained).abs().max() / trained.abs().max()
     assert found["time"] < 2e-3 and found["plain"] > 10 * found["time"]
+
+
+def test_an_evolution_inside_another_has_a_time_of_its_own():
+    inner = PDEBasicBlock(CHANNELS, CHANNELS, norm_layer=partial(nn.BatchNorm2d, momentum=None), steps=3)
+    for steps in (1, 2):
+        layer = residual_steps(nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1), copy.deepcopy(inner)), steps).double()
+        sizes = [len(part.copies) for part in layer.modules() if isinstance(part, TimeSpecificNorm)]
+        assert sizes == [3, 3]
+        if steps == 1:  # else the inner one meets different states at the outer steps
+            with torch.no_grad():
+                trained = layer.train()(state())
+                assert (layer.eval()(state()) - trained).abs().max() < 3e-3 * trained.abs().max()
+
+
+def test_a_normalisation_at_two_places_stays_one():
+    conv, norms = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), norm()
+    layer = residual_steps(nn.Sequential(conv, norms, nn.ReLU(), conv, norms), 2)
+    one, other = layer.step.term.module[1], layer.step.term.module[4]
+    assert one is other and isinstance(one, TimeSpecificNorm) and one.copies[0] is norms
+
+
+def test_statistics_are_taken_anew_at_every_step():
+    layer = euler(TimeSpecificNorm(norm(0.1), STEPS)).train()
+    for _ in range(3):
+        layer(3 * state() - 1)
+    torch.optim.swa_utils.update_bn([state()], layer)
+    trained = copy.deepcopy(layer).train()(state())
+    assert (layer.eval()(state()) - trained).abs().max() < 2e-3 * trained.abs().max()
+
+
+def test_statistics_are_averaged_at_every_step():
+    norms = TimeSpecificNorm(norm(0.5), STEPS)
+    layer = euler(norms).train()
+    average = WeightAverage(layer, 0.5)
+    expected = [each.running_mean.clone() for each in norms.copies]
+    for step in range(1, 4):
+        layer(step * state())
+        average.update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        now = [each.running_mean for each in norms.copies]
+        expected = [decay * mean + (1 - decay) * last for mean, last in zip(expected, now, strict=True)]
+    with average.applied():
+        torch.testing.assert_close([each.running_mean for each in norms.copies], expected)
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_threads_do_not_disturb_each_other(name):
+    build, channels = BUILDS[name]
+    norms = TimeSpecificNorm(norm(0.3), STEPS)
+    layer = build(norms)
+    with torch.no_grad():
+        layer.train()(state(channels=channels))
+        layer.eval()
+        before = copy.deepcopy(layer.state_dict())
+        inputs = [number * state(2, channels) for number in range(1, 5)]
+        expected = [layer(u) for u in inputs]
+
+        def outputs(u):
+            with torch.no_grad():
+                return [layer(u) for _ in range(30)]
+
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(outputs, inputs))
+    assert all(torch.equal(each, right) for of, right in zip(found, expected, strict=True) for each in of)
+    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
 
 
 @pytest.mark.parametrize("memory", ["checkpoint", "reversible"])
@@ -129,6 +201,8 @@ def test_what_does_not_fit_is_refused():
         TimeSpecificNorm(nn.BatchNorm2d(4, track_running_stats=False), 2)
     with pytest.raises(PDEConvError, match="steps"):
         TimeSpecificNorm(norm(), 0)
+    with pytest.raises(PDEConvError, match=r"LazyBatchNorm2d cannot keep statistics of each of 2 steps"):
+        residual_steps(nn.Sequential(nn.LazyBatchNorm2d()), 2)
     with pytest.raises(PDEConvError, match="TimeSpecificNorm needs a dt that does not depend on the state"):
         Evolve(Euler(Residual(branch(TimeSpecificNorm(norm(), 2)))), 1.0, Adaptive())
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +87,18 @@ class TimeVarying(Term):
         return f"points={len(self.copies)}, {super().extra_repr()}"
 
 
+class OwnTime(nn.Module):
+    """A module whose parts live in its own time: an evolution around it does not change them from step to step."""
+
+
+_changing = threading.RLock()
+
+
+def changing() -> AbstractContextManager[object]:
+    """In this context one thread alone does ``values_at`` and ``call_with``, which changes the module meanwhile."""
+    return nullcontext() if torch.compiler.is_compiling() else _changing
+
+
 def call_with(module: nn.Module, values: dict[str, Tensor], u: Tensor, dt: Tensor) -> Tensor:
     """module(u, dt) with its parameters and buffers replaced by ``values``.
 
@@ -105,9 +119,23 @@ def parameters_of(module: nn.Module) -> dict[str, Tensor]:
 
 def varies_in_time(module: nn.Module) -> str | None:
     """What in ``module`` ``values_at`` changes from step to step, in words; None for nothing."""
-    if any(isinstance(part, TimeVarying) for part in module.modules()):
+    parts = [part for _, part in parts_in_time_of(module)]
+    if any(isinstance(part, TimeVarying) for part in parts):
         return "a TimeVarying term"
-    return "a TimeSpecificNorm" if any(isinstance(part, TimeSpecificNorm) for part in module.modules()) else None
+    return "a TimeSpecificNorm" if any(isinstance(part, TimeSpecificNorm) for part in parts) else None
+
+
+def parts_in_time_of(
+    module: nn.Module, prefix: str = "", seen: set[nn.Module] | None = None
+) -> Iterator[tuple[str, nn.Module]]:
+    """``module.named_modules()``, without what is inside of an ``OwnTime``."""
+    seen = set() if seen is None else seen
+    if module not in seen:
+        seen.add(module)
+        yield prefix, module
+        for name, child in module.named_children():
+            if not isinstance(child, OwnTime):
+                yield from parts_in_time_of(child, f"{prefix}.{name}" if prefix else name, seen)
 
 
 def values_at(
@@ -122,7 +150,7 @@ def values_at(
         buffers: In place of those that the module has; all of them.
     """
     values = {**(buffers or {}), **parameters}
-    for prefix, part in module.named_modules():  # an outer one comes before those inside
+    for prefix, part in parts_in_time_of(module):  # an outer one comes before those inside
         if isinstance(part, TimeSpecificNorm):
             for first, now in part.statistics_at(fraction):
                 own = part.get_buffer(now) if buffers is None else buffers[f"{prefix}.{now}"]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError
 from pdeconv.evolve import Evolve
-from pdeconv.time_specific_norm import TimeSpecificNorm
+from pdeconv.time_specific_norm import TimeSpecificNorm, of_plain_norms
 from pdeconv.training.checkpoint import Checkpoint, find_checkpoint
 from pdeconv.training.command_line import nearest
 from pdeconv.training.config import TrainConfig, restored_config
@@ -89,14 +89,21 @@ def network_of(checkpoint: Checkpoint, source: str | None = None, steps: int | N
 
 
 def _share_norms(network: nn.Module, trained: nn.Module) -> None:
-    """Let normalisations with statistics of each step in training have those, whatever the steps of ``network``."""
-    places = {name for name, _ in network.named_modules()}
+    """Let normalisations have the statistics of the steps in training, whatever the steps of ``network``."""
+    own = dict(network.named_modules())
     for name, norm in trained.named_modules():
-        if isinstance(norm, TimeSpecificNorm) and name in places:
+        if name in own and (isinstance(norm, TimeSpecificNorm) or isinstance(own[name], TimeSpecificNorm)):
             network.set_submodule(name, norm)
     for part in network.modules():
         if isinstance(part, Evolve):
             part.set_control(part.control)
+
+
+def _plain_shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shapes, as if every normalisation had statistics of one step, since those of other steps load too."""
+    plain = dict(state)
+    of_plain_norms(plain)
+    return {key: tuple(value.shape) for key, value in plain.items()}
 
 
 def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -118,9 +125,8 @@ def begin_with(network: nn.Module, source: str, channels: int) -> str:
     own = network.state_dict()
     copied, left = {}, []
     for part in dict.fromkeys(_part(key) for key in own):
-        mine = {key: value.shape for key, value in own.items() if _part(key) == part}
-        theirs = {key: value for key, value in weights.items() if _part(key) == part}
-        if mine == {key: value.shape for key, value in theirs.items()}:
+        mine, theirs = ({key: value for key, value in of.items() if _part(key) == part} for of in (own, weights))
+        if _plain_shapes(mine) == _plain_shapes(theirs):
             copied[part] = theirs
         else:
             left.append(part)
@@ -129,9 +135,8 @@ def begin_with(network: nn.Module, source: str, channels: int) -> str:
             f"begin_with: no part of {source!r} has the weights of one of {type(network).__name__}; give a run of the "
             "same model, or of a part of it"
         )
-    for part in copied.values():
-        own |= part
-    network.load_state_dict(own)
+    kept = {key: value for key, value in own.items() if _part(key) not in copied}
+    network.load_state_dict(kept | {key: value for part in copied.values() for key, value in part.items()})
     start = f"; {', '.join(left)} at the start" if left else ""
     return f"{', '.join(copied)} from {source}{start}"
 

@@ -122,14 +122,15 @@ def test_other_steps_than_in_training(tmp_path, capsys):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("trained", [1, 2])
 @pytest.mark.parametrize("steps", [1, 2, 4, 6])
-def test_other_steps_take_the_statistics_of_the_nearest_time(steps):
+def test_other_steps_take_the_statistics_of_the_nearest_time(steps, trained):
     options = dict(widths=(4, 8), depths=(1, 1))
-    arguments = ["--task", "classification", "--model.name", "parabolic_classifier", "--model.steps", "2"]
+    arguments = ["--task", "classification", "--model.name", "parabolic_classifier", "--model.steps", str(trained)]
     arguments += ["--model.widths", "[4,8]", "--model.depths", "[1,1]"]
     about = {"config": as_plain(parse_config([*arguments, "--data.name", "digits", "--run", "r"])), "step": 3}
     about |= {"channels": 1, "classes": [str(number) for number in range(10)]}
-    model = create_model("parabolic_classifier", in_channels=1, steps=2, **options)
+    model = create_model("parabolic_classifier", in_channels=1, steps=trained, **options)
     for _ in range(4):
         model.train()(torch.rand(16, 1, 8, 8))
     found = network_of(Checkpoint(dict(model.state_dict()), None, about), steps=steps)

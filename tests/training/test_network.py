@@ -23,6 +23,20 @@ def test_begins_with_weights_that_come_with_the_package():
         assert torch.equal(value, known.get(key, before[key])), key
 
 
+@pytest.mark.parametrize("steps", [(1, 2), (2, 1), (3, 2)])
+def test_begins_with_a_network_of_other_steps(steps, monkeypatch):
+    """The statistics of batch normalisation are those of the nearest times."""
+    before, after = (create_model("parabolic_classifier", widths=(4, 6), depths=(1, 1), steps=count) for count in steps)
+    before.train()(torch.rand(8, 3, 8, 8))
+    monkeypatch.setattr("pdeconv.training.network.weights_of", lambda *_: before.state_dict())
+    assert "at the start" not in begin_with(after, "before", channels=3)
+    for weight, other in zip(before.parameters(), after.parameters(), strict=True):
+        assert torch.equal(weight, other)
+    expected = create_model("parabolic_classifier", widths=(4, 6), depths=(1, 1), steps=steps[1])
+    expected.load_state_dict(before.state_dict())
+    assert all(torch.equal(value, expected.state_dict()[key]) for key, value in after.state_dict().items())
+
+
 def test_a_part_is_copied_as_a_whole_or_not_at_all():
     """K alone would fit, without the network that sees g in its responses."""
     network = create_model("multiscale_denoiser", channels=8)
