@@ -60,9 +60,11 @@ def trained(
         seeds: Runs of each contender.
         keys: Of all runs.
         jobs: Runs at once, each with its share of the cores: sooner done, but their times are then worth less.
+
+    Seed by seed, so that a machine that slows down slows all contenders.
     """
     threads = None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
-    pairs = [(contender, seed) for contender in contenders for seed in range(seeds)]
+    pairs = [(contender, seed) for seed in range(seeds) for contender in contenders]
     runs: dict[str, list[Path]] = {contender.title: [] for contender in contenders}
     with ThreadPoolExecutor(jobs) as pool:
         done = pool.map(lambda pair: pair[0].run(folder, pair[1], keys, threads), pairs)

@@ -9,7 +9,7 @@ adds plain runs of fewer epochs, whose schedule ends with them: a plain run may 
 Seconds are of training, and of entering a level (in which the statistics of batch normalisation are taken anew),
 without tests. The equal accuracy of a seed is the lower one, after the last epoch, of its plain run and its run with
 levels; the time is that of the first test at full scale that reaches it. Time it on an idle machine;
-``--jobs 2`` takes two runs at once, each with its share of the cores, which slows all of them alike.
+``--jobs 2`` takes two runs at once, each with its share of the cores: times are then comparable but for the noise.
 
 Runs are kept in ``--runs``: an interrupted benchmark goes on where it stopped. A smoke test:
 ``--images 200 --epochs 2 --seeds 1``.

@@ -17,7 +17,8 @@ from pdeconv.grid import check_state
 from pdeconv.memory import Undo, march_in_segments, march_reversibly, recomputed
 from pdeconv.steps import Step
 from pdeconv.terms import Term
-from pdeconv.terms.varying import OwnTime, call_with, changing, parameters_of, values_at, varies_in_time
+from pdeconv.terms.varying import OwnTime, TimeVarying, call_with, parameters_of, values_at, what_varies_in_time
+from pdeconv.time_specific_norm import AtTime
 from pdeconv.tracing import traced_leaf
 
 Memory = Literal["store", "checkpoint", "reversible"]
@@ -86,10 +87,11 @@ class Evolve(OwnTime):
 
     def set_control(self, control: Control) -> None:
         """Choose the steps anew, for the equation as it is now."""
-        varying = varies_in_time(self.step)
-        self._varies = varying is not None
+        varying = what_varies_in_time(self.step)
+        self._varies, self._weights_vary = bool(varying), TimeVarying in varying
         if not control.static and (self._varies or self.memory == "reversible"):
-            reason = varying or 'memory="reversible"'
+            reason = " and a ".join(sorted(kind.__name__ for kind in varying))
+            reason = f"A {reason}" if reason else 'memory="reversible"'
             raise PDEConvError(
                 f"{reason} needs a dt that does not depend on the state, Fixed or CFL, but got {control}."
             )
@@ -138,9 +140,11 @@ class Evolve(OwnTime):
     def _advance(self, u: Tensor, dt: Tensor, index: int) -> Tensor:
         if not self._varies:
             return self.step(u, dt)
-        with changing():
-            values = values_at(self.step, parameters_of(self.step), (index + 0.5) / self.steps)
-            return call_with(self.step, values, u, dt)
+        fraction = (index + 0.5) / self.steps
+        with AtTime(fraction):
+            if not self._weights_vary:
+                return self.step(u, dt)
+            return call_with(self.step, values_at(self.step, parameters_of(self.step), fraction), u, dt)
 
     def extra_repr(self) -> str:
         text = f"{self.step.name}, duration={self.duration:g}, {self.control}"

@@ -50,6 +50,7 @@ class EvolvingBlock(nn.Module):
         self.after = nn.Identity() if after is None else after
         self._renamed: dict[str, tuple[str, ...]] = {}
         self._added: tuple[str, ...] = ()
+        self._branches: set[str] = set()
         self.register_load_state_dict_pre_hook(_rename_keys)
 
     @property
@@ -75,46 +76,51 @@ class EvolvingBlock(nn.Module):
             for old, between in block._renamed.items():
                 names[old] = tuple(new for name in between for new in names.get(name, ()))
             known -= {id(before[name]) for name in block._added}
-        names |= _of_each_step(names)
-        self._renamed = {old: new for old, new in names.items() if old not in new}
-        norms = [(place, norm) for place, norm in self.named_modules() if isinstance(norm, TimeSpecificNorm)]
-        found = {f"{place}.{name}" for place, norm in norms for name, _ in norm.named_buffers()}  # in any checkpoint
+            self._branches |= block._branches
+        of_branch = {f"{name}." for name, part in block.named_modules() if part is self.branch}
+        self._branches |= of_branch  # what is inside keeps its names, of normalisations with other steps too
+        self._renamed = {
+            old: new for old, new in names.items() if old not in new and not old.startswith(tuple(of_branch))
+        }
+        found = {  # by the normalisation itself, in any checkpoint
+            f"{place}.{name}"
+            for place, part in self.named_modules(remove_duplicate=False)
+            if isinstance(part, TimeSpecificNorm)
+            for name, _ in part.named_buffers()
+        }
         made = (name for place, of in own.items() if place not in known for name in of)
         self._added = tuple(name for name in made if name not in found)
-
-
-def _of_each_step(names: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Normalisations with statistics of each step move as they are: the evolution finds what its own steps need."""
-    moved, mark = {}, "copies.0.running_var"
-    for old, new in names.items():
-        if old.endswith(f".{mark}") and new:
-            place, there = old.removesuffix(mark), new[0].removesuffix("running_var").removesuffix("copies.0.")
-            moved |= {key: (there + key.removeprefix(place),) for key in names if key.startswith(f"{place}copies.")}
-    return moved
 
 
 def _rename_keys(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Let a checkpoint of the block that was replaced load."""
     assert isinstance(module, EvolvingBlock)
-    found = {old: state.pop(prefix + old) for old in module._renamed if prefix + old in state}
-    if not found:
-        return
+    places = [(old, new) for old, names in module._renamed.items() if prefix + old in state for new in names]
+    for branch in module._branches:
+        inside = [key.removeprefix(prefix) for key in state if key.startswith(prefix + branch)]
+        places += [(old, _BRANCH + old.removeprefix(branch)) for old in inside]
     own = module.state_dict()
-    for old, value in found.items():
-        state |= {prefix + _name_now(new, own): value for new in module._renamed[old]}
+    places = [(old, now) for old, new in places if (now := _name_now(new, own)) != old]
+    if not places:
+        return
+    values = {old: state.pop(prefix + old) for old in dict.fromkeys(old for old, _ in places)}
+    state |= {prefix + new: values[old] for old, new in places}
     for name in own:  # what the other block does not have, such as ceilings, stays as it is
         if (name in module._added or name.endswith(_CEILING)) and prefix + name not in state:
             state[prefix + name] = own[name]
 
 
+_BRANCH = "evolve.step.term.module."
 _CEILING, _LEARNED = "parametrizations.weight.0.ceiling", "parametrizations.weight.original"
 
 
 def _name_now(name: str, own: Mapping[str, Any]) -> str:
-    """Where a weight is that may have got a ceiling since, or lost it."""
-    plain = name.replace(_LEARNED, "weight")
-    limited = plain.removesuffix("weight") + _LEARNED
-    return next((known for known in (name, plain, limited) if known in own), name)
+    """Where a weight is that may have got a ceiling since, or lost it, or become that of the first step."""
+    place = name.removesuffix(_LEARNED).removesuffix("weight").removesuffix("copies.0.")
+    if name in own or place == name:
+        return name
+    known = (place + time + weight for time in ("", "copies.0.") for weight in ("weight", _LEARNED))
+    return next((name for name in known if name in own), name)
 
 
 @register_residual_block(EvolvingBlock)

@@ -15,7 +15,8 @@ from torch.utils.checkpoint import checkpoint, get_device_states, set_device_sta
 from pdeconv.control import Advance
 from pdeconv.errors import PDEConvError
 from pdeconv.steps import Step
-from pdeconv.terms.varying import call_with, changing, parameters_of, values_at
+from pdeconv.terms.varying import call_with, parameters_of, values_at
+from pdeconv.time_specific_norm import AtTime
 
 STATES = 8
 """States that ``march_in_segments`` keeps, the first and that of the step at hand among them."""
@@ -159,9 +160,9 @@ class _Reversible(torch.autograd.Function):
         ctx.undo, ctx.steps, ctx.names, ctx.autocast = undo, steps, names, _autocast_of(u)
         step = undo.step
         for index in range(steps):
-            with changing():
-                values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps)
-                u = call_with(step, values, u, dt)
+            fraction = (index + 0.5) / steps
+            with AtTime(fraction):
+                u = call_with(step, values_at(step, dict(zip(names, parameters, strict=True)), fraction), u, dt)
         ctx.save_for_backward(u, dt, *parameters)
         return u
 
@@ -170,10 +171,11 @@ class _Reversible(torch.autograd.Function):
         undo, step, steps, names, (grad,) = ctx.undo, ctx.undo.step, ctx.steps, ctx.names, grads
 
         def advance(module: nn.Module, prefix: str, index: int, u: Tensor, dt: Tensor, *parameters: Tensor) -> Tensor:
+            fraction = (index + 0.5) / steps
+            values = values_at(step, dict(zip(names, parameters, strict=True)), fraction)
             # Running means are those of the forward pass, and are not updated again.
-            with changing():
-                buffers = {name: buffer.clone() for name, buffer in step.named_buffers()}
-                values = values_at(step, dict(zip(names, parameters, strict=True)), (index + 0.5) / steps, buffers)
+            values = {name: buffer.clone() for name, buffer in step.named_buffers()} | values
+            with AtTime(fraction):
                 return call_with(module, {prefix + name: value for name, value in values.items()}, u, dt)
 
         u, *shared = ctx.saved_tensors

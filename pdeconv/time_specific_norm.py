@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pdeconv.errors import PDEConvError, checked_count, checked_type
+from pdeconv.layers_by_dims import BATCH_NORM
+
+
+class _Now(threading.local):
+    fraction = 0.0
+
+
+_now = _Now()
+
+
+class AtTime:
+    """In this context the thread computes a step whose middle is at ``fraction`` of the duration of an evolution."""
+
+    def __init__(self, fraction: float) -> None:
+        self.fraction = fraction
+
+    def __enter__(self) -> None:
+        self.before, _now.fraction = _now.fraction, self.fraction
+
+    def __exit__(self, *_: object) -> None:
+        _now.fraction = self.before
 
 
 class TimeSpecificNorm(nn.Module):
@@ -16,11 +38,12 @@ class TimeSpecificNorm(nn.Module):
 
     The steps of an ``Evolve`` share their weights, not the means and variances of the states that they meet. Plain
     batch normalisation averages those over all steps, which suits none of them: what it computes in evaluation is
-    another function than in training. Here at each step ``Evolve`` puts in the statistics of that time. With another
+    another function than in training. Here each step takes the statistics of its time. With another
     number of steps than ``steps`` it takes those of the nearest time; called by itself, those of the first. With one
     step it is the plain normalisation. pdeconv's classifiers, ``PDEBasicBlock`` and what ``replace_blocks`` makes have
     it wherever they take several fixed steps. Put it in before the ``Evolve`` is built, or call ``set_control`` again.
-    An evolution inside of another has a time of its own.
+    An evolution inside of another has a time of its own. The stages of a step, such as Heun's two, share its
+    statistics.
 
     A ``state_dict`` of the plain normalisation loads, its statistics at all times; one of another number of steps too,
     those of the nearest times.
@@ -59,20 +82,16 @@ class TimeSpecificNorm(nn.Module):
                 "without them it is the same at all times: use it as it is."
             )
         steps = checked_count("TimeSpecificNorm", "steps", steps)
-        self.copies = nn.ModuleList([norm, *(_Statistics(norm) for _ in range(steps - 1))])
+        self.copies = nn.ModuleList([norm, *(_statistics_of(norm) for _ in range(steps - 1))])
 
     def forward(self, u: Tensor) -> Tensor:
-        return self.copies[0](u)
-
-    def statistics_at(self, fraction: float) -> Iterator[tuple[str, str]]:
-        """Names of statistics, and of those to put in their place, for those of ``fraction`` of the duration to hold.
-
-        They change places: at each step all are there, as a bound over all times needs them.
-        """
-        now = f"copies.{min(int(fraction * len(self.copies)), len(self.copies) - 1)}"
-        for name, _ in self.copies[0].named_buffers(recurse=False):
-            yield f"copies.0.{name}", f"{now}.{name}"
-            yield f"{now}.{name}", f"copies.0.{name}"
+        place = min(int(_now.fraction * len(self.copies)), len(self.copies) - 1)
+        if place == 0:
+            return self.copies[0](u)
+        # The first one again, but for its buffers: nothing is changed that another thread could be using.
+        norm = object.__new__(type(self.copies[0]))
+        norm.__dict__.update(self.copies[0].__dict__, _buffers=self.copies[place]._buffers)
+        return norm(u)
 
     def retimed(self, steps: int) -> TimeSpecificNorm:
         """The same normalisation with statistics of other steps, those of the nearest times."""
@@ -102,14 +121,13 @@ class TimeSpecificNorm(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 
-class _Statistics(_BatchNorm):
-    """The statistics of a normalisation as they are now, without its weights."""
-
-    def __init__(self, norm: _BatchNorm) -> None:
-        super().__init__(norm.num_features, norm.eps, norm.momentum, affine=False)
-        for name, value in norm.named_buffers(recurse=False):
-            self.register_buffer(name, value.clone())
-        self.train(norm.training)
+def _statistics_of(norm: _BatchNorm) -> _BatchNorm:
+    """The statistics of ``norm`` as they are now, without its weights."""
+    kind = next((known for known in type(norm).__mro__ if known in BATCH_NORM.values()), nn.BatchNorm2d)
+    lone: Any = kind(norm.num_features, norm.eps, norm.momentum, affine=False)
+    for name, value in norm.named_buffers(recurse=False):
+        lone.register_buffer(name, value.clone())
+    return lone.train(norm.training)
 
 
 def _nearest(place: int, steps: int, known: int) -> int:

@@ -27,9 +27,9 @@ def unproven_steps(step: Step, steps: int, duration: float = 1.0, memory: Memory
 
     A checkpoint of other steps loads, with the statistics of the nearest times.
     """
-    control = Fixed(steps, unchecked=True)  # it checks the steps
+    evolve = Evolve(step, duration, Fixed(steps, unchecked=True), memory)
     _give_norms_of_each_step(step, steps)
-    evolve = Evolve(step, duration, control, memory)
+    evolve.set_control(evolve.control)  # it looks at what varies in time
     evolve.register_load_state_dict_pre_hook(_load_norms_of_each_step)
     return evolve
 
@@ -56,5 +56,5 @@ def _give_norms_of_each_step(step: Step, steps: int) -> None:
 
 
 def _load_norms_of_each_step(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    own = {prefix + name for name, _ in module.named_buffers()}
+    own = {prefix + name for name, _ in module.named_buffers(remove_duplicate=False)}
     of_plain_norms(state, own.__contains__)

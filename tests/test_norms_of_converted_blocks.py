@@ -12,6 +12,7 @@ from torch import nn
 from pdeconv import (
     CondensedBlocks,
     EulerBlocks,
+    EvolvingBlock,
     PDEBasicBlock,
     StabilisedBlocks,
     TimeSpecificNorm,
@@ -119,6 +120,38 @@ def test_other_steps_take_the_nearest_statistics_and_load_the_same(kind, rule):
         assert means(again) == expected
         if rule is EulerBlocks:  # ceilings of the same product may be shared otherwise between the layers
             assert torch.equal(again(state()), before)
+
+
+def under_plain_names(state):
+    """As blocks of several steps were saved before they had statistics of each."""
+    first = {key.replace("copies.0.", ""): value for key, value in state.items()}
+    return {key: value for key, value in first.items() if ".copies." not in key}
+
+
+@pytest.mark.parametrize("rule", [EulerBlocks, lambda steps: StabilisedBlocks(0.5, steps)])
+def test_checkpoints_of_any_steps_load_after_a_conversion(rule):
+    for before in (1, 2):
+        for after in (1, 2, 3):
+            block = nn.Sequential(PDEBasicBlock(8, 8, steps=before))
+            for saved in (1, 2, 4):
+                written = randomised(nn.Sequential(PDEBasicBlock(8, 8, steps=saved))).state_dict()
+                for named in (written, under_plain_names(written)):
+                    converted = replace_blocks(block, rule(after)).model
+                    converted.load_state_dict(named)
+                    if rule is EulerBlocks:
+                        plain = nn.Sequential(PDEBasicBlock(8, 8, steps=after))
+                        plain.load_state_dict(named)
+                        u = state().float()
+                        assert torch.equal(converted.eval()(u), plain.eval()(u))
+
+
+def test_a_normalisation_at_two_places_loads_what_it_saved():
+    conv, norm = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+    model = nn.Sequential(EvolvingBlock(nn.Sequential(conv, norm, nn.ReLU(), conv, norm), steps=2))
+    for steps in (2, 4, 1):
+        converted = replace_blocks(model, EulerBlocks(steps)).model
+        converted.load_state_dict(converted.state_dict())
+        converted.load_state_dict(model.state_dict())
 
 
 @pytest.mark.parametrize("rule", [EulerBlocks(4), StabilisedBlocks(0.5, 4)])

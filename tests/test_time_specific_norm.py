@@ -95,6 +95,11 @@ def test_a_normalisation_at_two_places_stays_one():
     layer = residual_steps(nn.Sequential(conv, norms, nn.ReLU(), conv, norms), 2)
     one, other = layer.step.term.module[1], layer.step.term.module[4]
     assert one is other and isinstance(one, TimeSpecificNorm) and one.copies[0] is norms
+    for steps in (1, 2, 3):
+        loaded = residual_steps(copy.deepcopy(nn.Sequential(conv, norm(), nn.ReLU(), conv, norm())), steps)
+        branch = loaded.step.term.module
+        branch[4] = branch[1]
+        loaded.load_state_dict(layer.state_dict())
 
 
 def test_statistics_are_taken_anew_at_every_step():
@@ -121,7 +126,11 @@ def test_statistics_are_averaged_at_every_step():
         torch.testing.assert_close([each.running_mean for each in norms.copies], expected)
 
 
-@pytest.mark.parametrize("name", BUILDS)
+def assert_equal(state_dict, other):
+    assert all(torch.equal(value, other[key]) for key, value in state_dict.items())
+
+
+@pytest.mark.parametrize("name", ["euler", "symplectic"])
 def test_threads_do_not_disturb_each_other(name):
     build, channels = BUILDS[name]
     norms = TimeSpecificNorm(norm(0.3), STEPS)
@@ -132,6 +141,7 @@ def test_threads_do_not_disturb_each_other(name):
         before = copy.deepcopy(layer.state_dict())
         inputs = [number * state(2, channels) for number in range(1, 5)]
         expected = [layer(u) for u in inputs]
+        norms.copies[0].register_forward_hook(lambda *_: assert_equal(layer.state_dict(), before))
 
         def outputs(u):
             with torch.no_grad():
@@ -140,7 +150,6 @@ def test_threads_do_not_disturb_each_other(name):
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(outputs, inputs))
     assert all(torch.equal(each, right) for of, right in zip(found, expected, strict=True) for each in of)
-    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
 
 
 @pytest.mark.parametrize("memory", ["checkpoint", "reversible"])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +26,8 @@ class TimeVarying(Term):
 
     What is learned is interpolated before it is bounded, so the ceilings hold at all times, and a convex set that each
     step keeps is kept. The energy of a wave is not: a speed that varies in time can pump it. Weights that are constant
-    over a step make an error of order 2: a step of higher order falls to 2. Buffers do not vary.
+    over a step make an error of order 2: a step of higher order falls to 2. Buffers do not vary. While an evolution
+    runs, the weights in the module are those of the step: no other thread may use it meanwhile.
 
     Args:
         term: The term; all its parameters vary, and start equal at all control points.
@@ -91,14 +90,6 @@ class OwnTime(nn.Module):
     """A module whose parts live in its own time: an evolution around it does not change them from step to step."""
 
 
-_changing = threading.RLock()
-
-
-def changing() -> AbstractContextManager[object]:
-    """In this context one thread alone does ``values_at`` and ``call_with``, which changes the module meanwhile."""
-    return nullcontext() if torch.compiler.is_compiling() else _changing
-
-
 def call_with(module: nn.Module, values: dict[str, Tensor], u: Tensor, dt: Tensor) -> Tensor:
     """module(u, dt) with its parameters and buffers replaced by ``values``.
 
@@ -117,12 +108,10 @@ def parameters_of(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def varies_in_time(module: nn.Module) -> str | None:
-    """What in ``module`` ``values_at`` changes from step to step, in words; None for nothing."""
+def what_varies_in_time(module: nn.Module) -> set[type[nn.Module]]:
+    """Which kinds of parts of ``module`` change from step to step: ``TimeVarying``, ``TimeSpecificNorm``."""
     parts = [part for _, part in parts_in_time_of(module)]
-    if any(isinstance(part, TimeVarying) for part in parts):
-        return "a TimeVarying term"
-    return "a TimeSpecificNorm" if any(isinstance(part, TimeSpecificNorm) for part in parts) else None
+    return {kind for kind in (TimeVarying, TimeSpecificNorm) if any(isinstance(part, kind) for part in parts)}
 
 
 def parts_in_time_of(
@@ -138,23 +127,16 @@ def parts_in_time_of(
                 yield from parts_in_time_of(child, f"{prefix}.{name}" if prefix else name, seen)
 
 
-def values_at(
-    module: nn.Module, parameters: Mapping[str, Tensor], fraction: float, buffers: Mapping[str, Tensor] | None = None
-) -> dict[str, Tensor]:
-    """The tensors of ``module`` for a step whose middle is at ``fraction`` of the duration, for ``call_with``.
+def values_at(module: nn.Module, parameters: Mapping[str, Tensor], fraction: float) -> dict[str, Tensor]:
+    """The parameters of ``module`` for a step whose middle is at ``fraction`` of the duration, for ``call_with``.
 
     Args:
-        module: A module that may contain ``TimeVarying`` terms and ``TimeSpecificNorm``.
+        module: A module that may contain ``TimeVarying`` terms.
         parameters: Those of ``parameters_of``.
         fraction: Time / duration, in [0, 1].
-        buffers: In place of those that the module has; all of them.
     """
-    values = {**(buffers or {}), **parameters}
+    values = dict(parameters)
     for prefix, part in parts_in_time_of(module):  # an outer one comes before those inside
-        if isinstance(part, TimeSpecificNorm):
-            for first, now in part.statistics_at(fraction):
-                own = part.get_buffer(now) if buffers is None else buffers[f"{prefix}.{now}"]
-                values[f"{prefix}.{first}"] = own
         if isinstance(part, TimeVarying):
             position = fraction * (len(part.copies) - 1)
             low, high = math.floor(position), math.ceil(position)
