@@ -99,6 +99,8 @@ def _rename_keys(module: nn.Module, state: dict[str, Any], prefix: str, *_: obje
     for branch in module._branches:
         inside = [key.removeprefix(prefix) for key in state if key.startswith(prefix + branch)]
         places += [(old, _BRANCH + old.removeprefix(branch)) for old in inside]
+    if not places:
+        return
     own = module.state_dict()
     places = [(old, now) for old, new in places if (now := _name_now(new, own)) != old]
     if not places:

@@ -8,8 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from pdeconv.errors import PDEConvError
-from pdeconv.evolve import Evolve
-from pdeconv.time_specific_norm import TimeSpecificNorm, of_plain_norms
+from pdeconv.time_specific_norm import of_plain_norms
 from pdeconv.training.checkpoint import Checkpoint, find_checkpoint
 from pdeconv.training.command_line import nearest
 from pdeconv.training.config import TrainConfig, restored_config
@@ -78,8 +77,7 @@ def network_of(checkpoint: Checkpoint, source: str | None = None, steps: int | N
     network = built(steps)
     if steps is not None:
         trained = built(None)
-        _share_norms(network, trained)
-        if _shapes(network) != _shapes(trained):
+        if _plain_shapes(network.state_dict()) != _plain_shapes(trained.state_dict()):
             known = "as many as in training" if config.steps is None else f"{config.steps}, as in training"
             raise PDEConvError(
                 f"steps: {config.name} has weights of its own for each step; expected {known}, got {steps}"
@@ -88,26 +86,11 @@ def network_of(checkpoint: Checkpoint, source: str | None = None, steps: int | N
     return network.eval()
 
 
-def _share_norms(network: nn.Module, trained: nn.Module) -> None:
-    """Let normalisations have the statistics of the steps in training, whatever the steps of ``network``."""
-    own = dict(network.named_modules())
-    for name, norm in trained.named_modules():
-        if name in own and (isinstance(norm, TimeSpecificNorm) or isinstance(own[name], TimeSpecificNorm)):
-            network.set_submodule(name, norm)
-    for part in network.modules():
-        if isinstance(part, Evolve):
-            part.set_control(part.control)
-
-
 def _plain_shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """The shapes, as if every normalisation had statistics of one step, since those of other steps load too."""
     plain = dict(state)
     of_plain_norms(plain)
     return {key: tuple(value.shape) for key, value in plain.items()}
-
-
-def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in network.state_dict().items()}
 
 
 def begin_with(network: nn.Module, source: str, channels: int) -> str:
